@@ -1,0 +1,1 @@
+"""Where replicas run: resources, scaling, and the command line."""

@@ -1,0 +1,83 @@
+"""Whose fault a pipeline's exception is, and the sentence for the caller.
+
+transformers raises plain ``ValueError``/``TypeError`` both for bad arguments and for its own troubles. What was raised
+while an input was read or prepared is the caller's to mend; what was raised while the model ran is ours, except for
+an input longer than the model can take.
+"""
+
+import traceback
+from typing import Any
+
+from deployments.errors import (
+    InferenceError,
+    InvalidInputError,
+    InvalidParameterError,
+    MissingDependencyError,
+    PipelineGraphError,
+)
+
+_MODULE_CALL = "_call_impl"  # torch.nn.Module.__call__
+_CALLER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
+_INSTALL = {
+    "pytesseract": "pip install pytesseract, and the program tesseract (Debian: apt-get install tesseract-ocr); "
+    "or send `word_boxes` with the input",
+    "tesseract": "install the program tesseract (Debian: apt-get install tesseract-ocr); or send `word_boxes`",
+    "torchvision": "pip install torchvision",
+    "pandas": "pip install 'pipeline-graph[tables]'",
+    "gguf": "pip install 'pipeline-graph[gguf]'",
+    "phonemizer": "pip install phonemizer, and the program espeak-ng",
+    "timm": "pip install timm",
+    "pyctcdecode": "pip install pyctcdecode kenlm",
+}
+
+
+def explain(error: BaseException, tokens: int | None = None, most_tokens: int | None = None) -> PipelineGraphError:
+    """The error to give to the caller in place of ``error``.
+
+    Args:
+        error: what the pipeline raised.
+        tokens: length of the input in tokens, where known.
+        most_tokens: positions that the model has, where known.
+    """
+    if isinstance(error, PipelineGraphError):
+        return error
+    missing = _missing_package(error)
+    if missing is not None:
+        return MissingDependencyError(f"This server lacks {missing} for this request: {_INSTALL[missing]}.")
+    if tokens is not None and most_tokens is not None and tokens > most_tokens:
+        return InvalidInputError(
+            f"`inputs` has {tokens} tokens and this model takes at most {most_tokens}: shorten it, or send the "
+            "parameter `truncation` where the task has it.",
+            "inputs",
+        )
+    frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    caller = isinstance(error, _CALLER_ERRORS) or type(error).__name__ == "PipelineException"
+    if caller and _MODULE_CALL not in frames:  # the model itself was not running
+        if "generate" in frames:
+            return InvalidParameterError(f"The model refuses these parameters: {_first_line(error)}", "parameters")
+        return InvalidInputError(f"The pipeline refuses this input: {_first_line(error)}", "inputs")
+    return InferenceError("The model failed on this input; the server's log has the cause under this request id.")
+
+
+def explain_parameters(error: Exception) -> PipelineGraphError:
+    """The error for what ``_sanitize_parameters`` raised."""
+    if isinstance(error, PipelineGraphError):
+        return error
+    return InvalidParameterError(f"The pipeline refuses these parameters: {_first_line(error)}", "parameters")
+
+
+def _missing_package(error: BaseException) -> str | None:
+    """Name of the optional package whose absence ``error`` is about."""
+    text = str(error).lower()
+    if (
+        not isinstance(error, ImportError)
+        and "tesseract" not in text
+        and type(error).__name__ != "TesseractNotFoundError"
+    ):
+        return None
+    return next((name for name in _INSTALL if name in text), None)
+
+
+def _first_line(error: BaseException) -> str:
+    lines: list[Any] = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:500]

@@ -1,0 +1,152 @@
+"""Python values ↔ JSON without losing their types: the format ``application/vnd.pipeline+json``.
+
+Plain JSON turns tuples into lists, and has no arrays, tensors or images. Here such a value is an object with the key
+``$type``; everything that JSON has stays as it is:
+
+    {"$type": "tuple",   "items": [...]}
+    {"$type": "ndarray", "dtype": "float32", "shape": [2, 3], "data": "<base64, little-endian, C order>"}
+    {"$type": "tensor",  ... as ndarray ..., "torch": "bfloat16"}
+    {"$type": "scalar",  "dtype": "float32", "data": "<base64>"}          a numpy scalar
+    {"$type": "image",   "mode": "RGB", "data": "<base64 of a PNG>"}      or "array": an ndarray, for modes PNG lacks
+    {"$type": "media",   "kind": "audio", "data": "<base64>"}             an encoded file
+    {"$type": "float",   "value": "nan" | "inf" | "-inf"}
+    {"$type": "bytes",   "data": "<base64>"}
+    {"$type": "dict",    "items": [[key, value], ...]}                    keys that are no strings, or "$type" itself
+
+Reading builds only these types: no pickle, no code, nothing of object dtype.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from deployments.errors import MalformedRequestError
+from deployments.payload import Media, Tensor
+
+MEDIA_TYPE = "application/vnd.pipeline+json"
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_NUMBER_KINDS = frozenset("biufc")
+
+
+def to_json(value: Any) -> Any:
+    """``value`` as something ``json.dumps(..., allow_nan=False)`` takes.
+
+    Raises:
+        TypeError: the value holds a type that this format does not have.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.generic):
+        return {"$type": "scalar", "dtype": value.dtype.name, "data": _b64(value.tobytes())}
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$type": "float", "value": str(float(value))}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    return _compound(value)
+
+
+def _compound(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and "$type" not in value:
+            return {key: to_json(item) for key, item in value.items()}
+        return {"$type": "dict", "items": [[to_json(key), to_json(item)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"$type": "tuple", "items": [to_json(item) for item in value]}
+    if isinstance(value, np.ndarray):
+        return {"$type": "ndarray", **_array(value)}
+    if isinstance(value, Tensor):
+        return {"$type": "tensor", **_array(value.array), "torch": value.dtype}
+    if isinstance(value, Image.Image):
+        return _image(value)
+    if isinstance(value, Media):
+        return {"$type": "media", "kind": value.kind, "data": _b64(value.data)}
+    if isinstance(value, bytes):
+        return {"$type": "bytes", "data": _b64(value)}
+    raise TypeError(f"{type(value).__name__} has no form in {MEDIA_TYPE}")
+
+
+def from_json(value: Any) -> Any:
+    """The value that `to_json` was given; tensors stay `Tensor`.
+
+    Raises:
+        MalformedRequestError: an object with ``$type`` does not hold what it says.
+    """
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$type" not in value:
+        return {key: from_json(item) for key, item in value.items()}
+    read = _READERS.get(str(value["$type"]))
+    if read is None:
+        raise MalformedRequestError(f"There is no $type {value['$type']!r}; known: {', '.join(_READERS)}.")
+    try:
+        return read(value)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise MalformedRequestError(
+            f"A value of $type {value['$type']} cannot be read ({type(error).__name__})."
+        ) from None
+
+
+def _array(array: npt.NDArray[Any]) -> dict[str, Any]:
+    if array.dtype.kind not in _NUMBER_KINDS:
+        raise TypeError(f"arrays of {array.dtype} have no form in {MEDIA_TYPE}")
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": _b64(np.ascontiguousarray(little).tobytes())}
+
+
+def _read_array(value: dict[str, Any]) -> npt.NDArray[Any]:
+    flat = np.frombuffer(base64.b64decode(value["data"]), _number_dtype(value["dtype"]))
+    return flat.reshape([int(size) for size in value["shape"]]).copy()
+
+
+def _number_dtype(name: str) -> "np.dtype[Any]":
+    dtype = np.dtype(name)
+    if dtype.kind not in _NUMBER_KINDS:
+        raise ValueError(f"no numbers: {name}")
+    return dtype.newbyteorder("<")
+
+
+def _read_scalar(value: dict[str, Any]) -> Any:
+    return np.frombuffer(base64.b64decode(value["data"]), _number_dtype(value["dtype"]))[0]
+
+
+def _image(image: Image.Image) -> dict[str, Any]:
+    if image.mode not in _PNG_MODES:
+        return {"$type": "image", "mode": image.mode, "array": _array(np.asarray(image))}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"$type": "image", "mode": image.mode, "data": _b64(buffer.getvalue())}
+
+
+def _read_image(value: dict[str, Any]) -> Image.Image:
+    if "array" in value:
+        return Image.fromarray(_read_array(value["array"]), value["mode"])
+    with Image.open(io.BytesIO(base64.b64decode(value["data"])), formats=["PNG"]) as image:
+        image.load()
+        return image if image.mode == value["mode"] else image.convert(value["mode"])
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "tuple": lambda value: tuple(from_json(value["items"])),
+    "ndarray": _read_array,
+    "tensor": lambda value: Tensor(_read_array(value), str(value["torch"])),
+    "scalar": _read_scalar,
+    "image": _read_image,
+    "media": lambda value: Media(base64.b64decode(value["data"]), value["kind"]),
+    "float": lambda value: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["value"]],
+    "bytes": lambda value: base64.b64decode(value["data"]),
+    "dict": lambda value: {from_json(key): from_json(item) for key, item in value["items"]},
+}

@@ -1,0 +1,93 @@
+"""Rows of the tasks that join images or other media with text."""
+
+from deployments.tasks.forms import Any_, Chat, Fields, Labels, ListOf, MediaOf, Text
+from deployments.tasks.spec import TaskSpec, names
+
+_IMAGE = MediaOf("image")
+_PROCESSOR = names("padding truncation max_length add_special_tokens tools load_audio_from_video")
+_CHAT = names(
+    "max_new_tokens generate_kwargs timeout return_full_text return_tensors return_type clean_up_tokenization_spaces "
+    "stop_sequence continue_final_message skip_special_tokens processor_kwargs"
+)
+
+ROWS = (
+    TaskSpec(
+        "zero-shot-image-classification",
+        _IMAGE,
+        names("candidate_labels hypothesis_template tokenizer_kwargs timeout"),
+        None,
+        {"candidate_labels": ["a cat", "a dog"]},
+        required={"candidate_labels": Labels()},
+    ),
+    TaskSpec(
+        "zero-shot-object-detection",
+        Fields({"image": _IMAGE, "candidate_labels": Labels()}),
+        names("threshold top_k timeout"),
+        None,
+        batchable=False,
+    ),
+    TaskSpec(
+        "document-question-answering",
+        Fields({"image": _IMAGE, "question": Text()}, {"word_boxes": Any_()}),
+        names(
+            "padding doc_stride max_question_len lang tesseract_config max_answer_len max_seq_len top_k "
+            "handle_impossible_answer timeout"
+        ),
+        None,
+        batchable=False,
+        reply="listed",
+    ),
+    TaskSpec(
+        "visual-question-answering",
+        Fields({"image": _IMAGE, "question": Text()}),
+        names("top_k padding truncation timeout generate_kwargs"),
+        None,
+        generation_dicts=names("generate_kwargs"),
+        batchable=False,
+        aliases=("vqa",),
+        removed=True,
+    ),
+    TaskSpec(
+        "image-to-text",
+        _IMAGE,
+        names("max_new_tokens generate_kwargs prompt timeout"),
+        None,
+        {"max_new_tokens": 2},
+        generates=True,
+        generation_dicts=names("generate_kwargs"),
+        batchable=False,
+        removed=True,
+    ),
+    TaskSpec(
+        "image-text-to-text",
+        Chat(Fields({}, {"images": ListOf(_IMAGE), "text": ListOf(Text())}, bare="text"), media=True),
+        _CHAT | _PROCESSOR,
+        None,
+        {"max_new_tokens": 2},
+        generates=True,
+        generation_dicts=names("generate_kwargs"),
+        batchable=False,
+    ),
+    TaskSpec(
+        "any-to-any",
+        Chat(
+            Fields(
+                {},
+                {
+                    "text": ListOf(Text()),
+                    "images": ListOf(_IMAGE),
+                    "videos": ListOf(MediaOf("video")),
+                    "audio": ListOf(MediaOf("audio")),
+                },
+                bare="text",
+            ),
+            media=True,
+        ),
+        _CHAT | _PROCESSOR | names("generation_mode"),
+        None,
+        {"max_new_tokens": 2},
+        generates=True,
+        generation_dicts=names("generate_kwargs"),
+        batchable=False,
+    ),
+)

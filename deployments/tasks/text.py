@@ -1,0 +1,140 @@
+"""Rows of the tasks whose input is text."""
+
+from deployments.tasks.forms import Any_, Chat, Fields, Json, Labels, ListOf, Table, Text, Words
+from deployments.tasks.spec import TaskSpec, names
+
+# what `_sanitize_parameters(**tokenizer_kwargs)` hands to the tokenizer
+_TOKENIZER = names("truncation padding max_length stride add_special_tokens")
+_TEXT2TEXT = names(
+    "return_tensors return_text return_type clean_up_tokenization_spaces truncation stop_sequence src_lang tgt_lang"
+)
+_ANY_TEXT = Text(empty_ok=True)
+_SENTENCE = "The library opens at nine."
+
+ROWS = (
+    TaskSpec(
+        "text-classification",
+        Fields({"text": _ANY_TEXT}, {"text_pair": _ANY_TEXT}, bare="text"),
+        names("top_k function_to_apply") | _TOKENIZER,
+        _SENTENCE,
+        single_is_listed=True,
+        listed_with="top_k",
+        reply="nested",
+        aliases=("sentiment-analysis",),
+    ),
+    TaskSpec(
+        "token-classification",
+        Words(),
+        names("ignore_labels aggregation_strategy offset_mapping is_split_into_words stride delimiter"),
+        _SENTENCE,
+        aliases=("ner",),
+    ),
+    TaskSpec(
+        "fill-mask",
+        Text(),
+        names("top_k targets tokenizer_kwargs"),
+        None,  # needs the tokenizer's own mask token
+        list_of_one_unwraps=True,
+    ),
+    TaskSpec(
+        "feature-extraction",
+        _ANY_TEXT,
+        names("truncation tokenize_kwargs return_tensors"),
+        _SENTENCE,
+        batchable=False,  # a padded row comes back as long as its longest neighbour
+    ),
+    TaskSpec(
+        "zero-shot-classification",
+        Text(),
+        names("candidate_labels hypothesis_template multi_label"),
+        _SENTENCE,
+        {"candidate_labels": ["place", "food"]},
+        required={"candidate_labels": Labels()},
+        reply="zero_shot",
+    ),
+    TaskSpec(
+        "text-generation",
+        Chat(Text()),
+        names(
+            "return_full_text return_tensors return_text return_type clean_up_tokenization_spaces prefix "
+            "handle_long_generation stop_sequence truncation max_length continue_final_message skip_special_tokens "
+            "tokenizer_encode_kwargs tools documents add_special_tokens padding"
+        ),
+        _SENTENCE,
+        {"max_new_tokens": 2, "do_sample": False},
+        generates=True,
+    ),
+    TaskSpec(
+        "table-question-answering",
+        Fields({"table": Table(), "query": ListOf(Text())}),
+        names("sequential padding truncation"),
+        {"table": {"City": ["Oslo", "Rome"], "Rivers": ["1", "2"]}, "query": "How many rivers has Rome?"},
+        generates=True,  # TAPEX
+        batchable=False,
+        list_of_one_unwraps=True,
+    ),
+    TaskSpec(
+        "decision",
+        Json(),
+        names(""),
+        {"state": _SENTENCE, "questions": {"open": {"type": "noul", "instructions": "Is it open?"}}},
+        batchable=False,
+    ),
+    TaskSpec(
+        "text-to-audio",
+        Text(),
+        names("generate_kwargs forward_params preprocess_params processor_kwargs"),
+        "Yes.",
+        generation_dicts=names("generate_kwargs forward_params"),
+        generation_extra=names("speaker_embeddings speaker_id noise_scale history_prompt"),
+        batchable=False,  # a padded row is as long as its longest neighbour
+        reply="audio",
+        aliases=("text-to-speech",),
+    ),
+    TaskSpec(
+        "question-answering",
+        Fields({"question": Text(), "context": Text()}),
+        names(
+            "padding topk top_k doc_stride max_answer_len max_seq_len max_question_len handle_impossible_answer "
+            "align_to_words"
+        ),
+        {"question": "When does it open?", "context": _SENTENCE},
+        removed=True,
+    ),
+    TaskSpec(
+        "summarization",
+        Text(),
+        _TEXT2TEXT,
+        _SENTENCE,
+        {"max_new_tokens": 2},
+        generates=True,
+        single_is_listed=True,
+        removed=True,
+    ),
+    TaskSpec(
+        "translation",
+        Text(),
+        _TEXT2TEXT,
+        _SENTENCE,
+        {"max_new_tokens": 2},
+        generates=True,
+        single_is_listed=True,
+        removed=True,
+    ),
+    TaskSpec(
+        "text2text-generation",
+        Text(),
+        _TEXT2TEXT,
+        _SENTENCE,
+        {"max_new_tokens": 2},
+        generates=True,
+        single_is_listed=True,
+        removed=True,
+    ),
+    TaskSpec(
+        "fake",  # not a pipeline: the stand-in of deployments/fake.py, for load and failure tests
+        Any_(),
+        names("sleep_s fail_on"),
+        "warm-up",
+    ),
+)

@@ -1,0 +1,59 @@
+"""A first input for a freshly loaded model, so that no caller pays for lazy initialisation."""
+
+from fractions import Fraction
+from io import BytesIO
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from deployments.payload import Media
+from deployments.run import PipelineRunner
+from deployments.tasks.forms import Chat, Fields, Form, MediaOf, Pair
+
+
+def warm_up_input(runner: PipelineRunner) -> Any:
+    """The task's example, made where it cannot be written down; in the pipeline's call form, media still encoded."""
+    spec = runner.spec
+    if spec.name == "fill-mask":
+        return f"The library {runner.pipe.tokenizer.mask_token} at nine."
+    return spec.example if spec.example is not None else _made(spec.inputs, runner)
+
+
+def _made(form: Form, runner: PipelineRunner) -> Any:
+    if isinstance(form, MediaOf):
+        return {"image": _image, "audio": _audio, "video": _video}[form.kind](runner)
+    if isinstance(form, Pair):
+        return [_made(form.form, runner), _made(form.form, runner)]
+    if isinstance(form, Chat):
+        return [{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}]
+    if isinstance(form, Fields):
+        made = {"image": _image(runner), "question": "What is this?", "candidate_labels": ["a cat"]}
+        if "word_boxes" in form.optional:
+            made["word_boxes"] = [["Hello", [0, 0, 100, 100]], ["world", [100, 0, 200, 100]]]
+        return {name: made[name] for name in form.names}
+    return "Hello."
+
+
+def _image(_: PipelineRunner) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _audio(runner: PipelineRunner) -> Any:
+    samples = runner.sampling_rate or 16000
+    return np.random.default_rng(0).normal(0, 0.01, samples).astype(np.float32)
+
+
+def _video(_: PipelineRunner) -> Media:
+    """A film of 32 frames, so that models that sample 16 frames have enough."""
+    buffer, noise = BytesIO(), np.random.default_rng(0)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(8))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _index in range(32):
+            pixels = noise.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return Media(buffer.getvalue(), "video")

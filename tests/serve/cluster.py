@@ -1,0 +1,73 @@
+"""A real Ray Serve cluster for the tests: start it, deploy configurations, wait for models."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ray
+from ray import serve
+from ray.serve.api import _run  # `serve.run` has no way not to wait
+
+from graph.app import build
+from tests.serve.hooks import setup_worker
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """Ray with Serve's proxy; gives its URL. Logical CPUs are plenty: placement is not what is tested here."""
+    port = free_port()
+    ray.init(
+        num_cpus=64,
+        include_dashboard=False,
+        namespace="serve",
+        log_to_driver=False,
+        object_store_memory=512 * 2**20,
+        runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}:/tmp/shim"}, "worker_process_setup_hook": setup_worker},
+    )
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def deploy(url: str, args: dict[str, Any], ready: bool = True) -> None:
+    """Deploy ``args`` as the application ``pipelines``; with ``ready``, wait until every model is."""
+    _run(build(args), name="pipelines", route_prefix="/", _blocking=False)
+    names = {model.get("name") or model.get("task") for model in args["models"]}
+    if ready:
+        until(lambda: _ready(url, names), 240)
+
+
+def _ready(url: str, names: set[Any]) -> bool:
+    try:
+        body = httpx.get(f"{url}/ready", timeout=10).json()
+    except (httpx.HTTPError, ValueError):
+        return False
+    if set(body.get("models", ())) != names:
+        return False
+    failed = {name: state for name, state in body["models"].items() if state["state"] == "failed"}
+    assert not failed, failed
+    return bool(body["ready"])
+
+
+def until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.2) -> None:
+    """Wait for a condition; fails after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {timeout_s} s"
+        time.sleep(every_s)

@@ -1,0 +1,8 @@
+"""The parity tests cover the whole task table."""
+
+from deployments.tasks import TASKS
+from tests.serve.parity_cases import PARITY_CASES
+
+
+def test_every_task_has_a_parity_case() -> None:
+    assert {case.task for case in PARITY_CASES} == set(TASKS) - {"fake"}
