@@ -12,7 +12,7 @@ from typing import Any
 from deployments.config import ModelConfig
 from deployments.errors import ModelLoadError
 from deployments.fake import FakePipeline
-from deployments.infer_task import default_model
+from deployments.infer_task import TaskInferenceError, default_model
 from deployments.legacy import LEGACY_TASKS
 from deployments.model_ref import ModelRef, ModelReferenceError, parse_model_ref
 from deployments.tasks import TASKS
@@ -38,9 +38,7 @@ def resolve_model(config: ModelConfig) -> ModelRef:
     """
     if config.model is not None:
         return parse_model_ref(config.model, config.revision)
-    name, revision = default_model(
-        config.canonical_task, {task: row.default for task, row in LEGACY_TASKS.items() if row.default}
-    )
+    name, revision = default_model(config.canonical_task, {task: row.default for task, row in LEGACY_TASKS.items()})
     logger.warning("no model given for %s: the default %s at %s is used", config.task, name, revision)
     return parse_model_ref(name, config.revision or revision)
 
@@ -56,7 +54,7 @@ def load(config: ModelConfig) -> Loaded:
             return Loaded(FakePipeline(**config.init), None)
         ref = resolve_model(config)
         return Loaded(_pipeline(config, ref), ref)
-    except ModelReferenceError as error:
+    except (ModelReferenceError, TaskInferenceError) as error:
         raise ModelLoadError(f"{config.name}: {error}") from None
     except Exception as error:
         logger.exception("loading %s failed", config.name)
@@ -73,7 +71,7 @@ def _pipeline(config: ModelConfig, ref: ModelRef) -> Any:
     from deployments import legacy
 
     if TASKS[config.canonical_task].removed:
-        legacy.register()
+        legacy.register(config.task)
     arguments: dict[str, Any] = {
         "model": ref.name_or_path,
         "revision": ref.revision,

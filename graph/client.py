@@ -170,9 +170,7 @@ class HttpTransport:
     def _infer_one(self, name: str, item: Any, parameters: dict[str, Any]) -> Any:
         body = json.dumps({"inputs": to_json(item), "parameters": to_json(parameters)}, allow_nan=False)
         headers = {**self._headers, "content-type": MEDIA_TYPE, "accept": MEDIA_TYPE}
-        response = self._client.post(
-            f"/models/{name}", content=body.encode(), headers=headers, timeout=self._timeout_s
-        )
+        response = self._client.post(f"/models/{name}", content=body.encode(), headers=headers, timeout=self._timeout_s)
         return self._answer(response)
 
     @staticmethod

@@ -35,7 +35,7 @@ def cluster() -> Iterator[str]:
         namespace="serve",
         log_to_driver=False,
         object_store_memory=512 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}:/tmp/shim"}, "worker_process_setup_hook": setup_worker},
+        runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}"}, "worker_process_setup_hook": setup_worker},
     )
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
