@@ -69,7 +69,6 @@ ROWS = (
         Fields({"table": Table(), "query": ListOf(Text())}),
         names("sequential padding truncation"),
         {"table": {"City": ["Oslo", "Rome"], "Rivers": ["1", "2"]}, "query": "How many rivers has Rome?"},
-        generates=True,  # TAPEX
         batchable=False,
         list_of_one_unwraps=True,
     ),

@@ -1,0 +1,158 @@
+"""The task table against what transformers itself has: tasks, aliases, parameters."""
+
+import ast
+import importlib
+import inspect
+import textwrap
+from typing import Any
+
+import pytest
+
+from deployments.parameters import accepted_names, generation_names, merge_parameters
+from deployments.tasks import ALIASES, TASKS, TaskSpec, canonical_task
+from graph.decode import read_call
+
+REMOVED = {
+    "question-answering",
+    "summarization",
+    "translation",
+    "text2text-generation",
+    "visual-question-answering",
+    "image-to-text",
+    "image-to-image",
+}
+UPSTREAM = sorted(set(TASKS) - REMOVED - {"fake"})
+
+
+def _pipeline_class(task: str) -> Any:
+    """Upstream's class, or ours for a task that upstream removed."""
+    if task in REMOVED:
+        from deployments.legacy import LEGACY_TASKS
+
+        module, _, name = LEGACY_TASKS[task].implementation.partition(":")
+        return getattr(importlib.import_module(f"deployments.legacy.{module}"), name)
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    found = SUPPORTED_TASKS[task]["impl"]
+    if isinstance(found, str):
+        module, _, name = found.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+    return found
+
+
+def _named(function: Any) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+
+
+def _takes_any(function: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _strings_in(cls: Any) -> set[str]:
+    """String constants in the code of ``_sanitize_parameters``, in it docstrings are not."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls._sanitize_parameters)))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _of_tokenizer_or_processor() -> set[str]:
+    """What ``**tokenizer_kwargs`` and ``**kwargs: Unpack[ProcessingKwargs]`` reach."""
+    from transformers import PreTrainedTokenizerBase
+    from transformers.processing_utils import ProcessingKwargs, TextKwargs
+
+    chat: set[str] = set()
+    for name in ("ProcessorMixin", "PreTrainedTokenizerBase"):
+        cls = getattr(importlib.import_module("transformers"), name)
+        chat |= _named(cls.apply_chat_template)
+    processing = importlib.import_module("transformers.processing_utils")
+    for name in ("ChatTemplateKwargs", "TokenizerChatTemplateKwargs", "ChatTemplateLoadKwargs", "AllKwargsForChatTemplate"):
+        chat |= set(getattr(getattr(processing, name, object), "__annotations__", {}))
+    named = _named(PreTrainedTokenizerBase.__call__) | set(TextKwargs.__annotations__)
+    return named | chat | set(ProcessingKwargs.__annotations__)
+
+
+def test_tasks_are_those_of_transformers_and_the_removed_ones() -> None:
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    assert set(TASKS) == set(SUPPORTED_TASKS) | REMOVED | {"fake"}
+
+
+def test_removed_rows_are_the_ones_that_transformers_removed() -> None:
+    """image-to-text is redirected rather than listed as removed, and vqa is an alias."""
+    from transformers.pipelines import REMOVED_TASKS, SUPPORTED_TASKS
+
+    assert {row.name for row in TASKS.values() if row.removed} == REMOVED
+    assert set(REMOVED_TASKS) - {"vqa"} == REMOVED - {"image-to-text"}
+    assert not REMOVED & set(SUPPORTED_TASKS)
+
+
+def test_aliases_are_those_of_transformers_and_vqa() -> None:
+    from transformers.pipelines import TASK_ALIASES
+
+    assert {**TASK_ALIASES, "vqa": "visual-question-answering"} == ALIASES
+
+
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"fake"}))
+def test_row_has_every_named_parameter_of_the_pipeline(task: str) -> None:
+    missing = _named(_pipeline_class(task)._sanitize_parameters) - accepted_names(TASKS[task])
+    parts = getattr(TASKS[task].inputs, "names", ())
+    assert missing - set(parts) == set()
+
+
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"fake"}))
+def test_pipeline_takes_every_parameter_of_the_row(task: str) -> None:
+    """Named upstream, or swallowed by ``**kwargs`` there and spoken of in its code or handed to a known function."""
+    cls = _pipeline_class(task)
+    known = _named(cls._sanitize_parameters) | _named(cls.__call__)
+    if _takes_any(cls._sanitize_parameters):
+        known |= _strings_in(cls) | TASKS[task].generation_extra
+        known |= generation_names() if TASKS[task].generates else frozenset()
+        annotation = str(inspect.signature(cls._sanitize_parameters).parameters)
+        if "tokenizer_kwargs" in annotation or "ProcessingKwargs" in annotation:
+            known |= _of_tokenizer_or_processor()
+    assert accepted_names(TASKS[task]) - known == set()
+
+
+@pytest.mark.parametrize("row", [row for row in TASKS.values() if row.example is not None], ids=lambda row: row.name)
+def test_example_is_a_request_that_the_server_takes(row: TaskSpec) -> None:
+    root = {"inputs": row.example, "parameters": dict(row.example_parameters)}
+    call = read_call(row, root, 1)
+    merge_parameters(row, accepted_names(row), {}, call.parameters)
+    assert (len(call.items), call.many) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("fill-mask", "fill-mask"),
+        ("sentiment-analysis", "text-classification"),
+        ("ner", "token-classification"),
+        ("text-to-speech", "text-to-audio"),
+        ("vqa", "visual-question-answering"),
+        ("translation_en_to_fr", "translation"),
+        ("translation", "translation"),
+    ],
+)
+def test_canonical_task_resolves_other_names(given: str, expected: str) -> None:
+    assert canonical_task(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("text-clasification", "text-classification"),
+        ("speech-recognition", "automatic-speech-recognition"),
+        ("sentiment_analysis", "sentiment-analysis"),
+    ],
+)
+def test_unknown_task_names_the_nearest(given: str, nearest: str) -> None:
+    with pytest.raises(KeyError) as caught:
+        canonical_task(given)
+    assert repr(given) in caught.value.args[0]
+    assert nearest in caught.value.args[0]
+
+
+@pytest.mark.parametrize("given", ["zzzz", "", "translation_en", "translation_en_fr_de", "xlation_en_to_fr"])
+def test_unknown_task_is_refused(given: str) -> None:
+    with pytest.raises(KeyError, match="there is no task"):
+        canonical_task(given)
