@@ -131,8 +131,8 @@ def _read_image(value: dict[str, Any]) -> Image.Image:
     if "array" in value:
         return Image.fromarray(_read_array(value["array"]), value["mode"])
     with Image.open(io.BytesIO(base64.b64decode(value["data"])), formats=["PNG"]) as image:
-        image.load()
-        return image if image.mode == value["mode"] else image.convert(value["mode"])
+        # a copy is a plain Image, as pipelines return it, rather than a PNG file that was opened
+        return image.copy() if image.mode == value["mode"] else image.convert(value["mode"])
 
 
 def _b64(data: bytes) -> str:

@@ -109,7 +109,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
                 "is_last": index == count - 1,
                 "example": example,
                 "encoding": encoded[index],
-                "p_mask": self._outside_context(encoded, index, question_first),
+                "p_mask": torch.tensor([self._outside_context(encoded, index, question_first)]),
                 **{name: torch.tensor([encoded[name][index]]) for name in names},
             }
 
@@ -175,7 +175,8 @@ def best_spans(start: Array, end: Array, count: int, max_len: int, allowed: Arra
     """The ``count`` likeliest spans ``(first token, last token, probability)``, likeliest first.
 
     Args:
-        start, end: probability of each token to begin, to end the answer; shape ``(tokens,)``.
+        start: probability of each token to begin the answer; shape ``(tokens,)``.
+        end: probability of each token to end it; shape ``(tokens,)``.
         count: spans looked at (>=1); those that touch a token that is not allowed are then dropped.
         max_len: tokens of the longest span (>=1).
         allowed: tokens that may be in an answer; bool, shape ``(tokens,)``.
@@ -196,9 +197,11 @@ def best_spans(start: Array, end: Array, count: int, max_len: int, allowed: Arra
 
 def _allowed(window: dict[str, Any]) -> Array:
     """Tokens of a window that may be in an answer: those of the context, and the class token."""
-    allowed = np.asarray(window["p_mask"]) == 0
+    allowed: Array = window["p_mask"].numpy()[0] == 0
     mask = window.get("attention_mask")
-    return allowed if mask is None else allowed & (mask.numpy()[0] == 1)
+    if mask is not None:
+        allowed &= mask.numpy()[0] == 1
+    return allowed
 
 
 def _probabilities(window: dict[str, Any]) -> tuple[Array, Array, float]:

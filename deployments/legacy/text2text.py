@@ -36,8 +36,9 @@ class Text2TextGenerationPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         every_task = getattr(self.model.config, "task_specific_params", None) or {}
         settings = dict(every_task.get(self.task) or {})
-        self.prefix = settings.pop("prefix", self.prefix) or ""
-        self._generate_kwargs = {**self._generate_kwargs, **settings}
+        own_prefix: str | None = getattr(self.model.config, "prefix", None)
+        self.prefix = settings.pop("prefix", own_prefix) or ""
+        self._generate_kwargs.update(settings)
 
     def _sanitize_parameters(
         self,
@@ -68,9 +69,9 @@ class Text2TextGenerationPipeline(Pipeline):
         """Answer one text or a list of texts."""
         result = super().__call__(*args, **kwargs)
         texts = args[0] if args else None
-        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-            if all(len(answers) == 1 for answers in result):
-                return [answers[0] for answers in result]
+        many = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        if many and all(len(answers) == 1 for answers in result):
+            return [answers[0] for answers in result]
         return result
 
     def preprocess(self, inputs: Any, truncation: Any = False) -> Any:
@@ -128,7 +129,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
     return_name = "translation"
 
-    def _sanitize_parameters(
+    def _sanitize_parameters(  # type: ignore[override]  # the rest goes to the base class as it is
         self, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)

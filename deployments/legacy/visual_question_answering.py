@@ -12,7 +12,9 @@ from transformers.pipelines.base import Pipeline
 
 
 class VisualQuestionAnsweringPipeline(Pipeline):
-    """``pipe(image=..., question=...)`` → ``[{"score", "answer"}]`` likeliest first, or ``[{"answer"}]`` if it generates.
+    """``pipe(image=..., question=...)`` → ``[{"score", "answer"}]``, likeliest first.
+
+    A model that generates its answers gives ``[{"answer"}]``.
 
     Also takes ``{"image", "question"}`` and lists of those; one image with many questions, one question about many
     images, or every question about every image.

@@ -9,14 +9,14 @@ import transformers
 from deployments import legacy
 from deployments.config import ModelConfig
 from deployments.load import load
-from deployments.tasks import TASKS
+from deployments.tasks import TASKS, canonical_task
 from tests.tiny import Case, checkpoint, stand_in
 
 
 @cache
 def local_pipeline(case: Case, checkpoints: Path) -> Any:
     """``pipeline(task, model=...)`` on the CPU."""
-    if TASKS[case.task].removed:
+    if TASKS[canonical_task(case.task)].removed:
         legacy.register(case.task)
     stand_in.install()
     source = str(checkpoint(case, checkpoints))

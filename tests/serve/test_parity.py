@@ -82,7 +82,9 @@ def test_http_answers_as_the_local_pipeline(group: str, case: Case, changed: int
 
 def test_plain_json_answers_as_the_local_pipeline(group: str, case: Case, checkpoints: Path) -> None:
     for given, again in zip(case.inputs, case.inputs, strict=True):
-        body = json.dumps({"inputs": jsonable(case, checkpoints, again), "parameters": jsonable(case, checkpoints, case.always)})
+        body = json.dumps(
+            {"inputs": jsonable(case, checkpoints, again), "parameters": jsonable(case, checkpoints, case.always)}
+        )
         answer = httpx.post(f"{group}/models/{case.id}", content=body, headers={"accept": MEDIA_TYPE}, timeout=60)
         assert answer.status_code == 200, answer.text
         got = unpack_tensors(from_json(answer.json()))
@@ -90,7 +92,9 @@ def test_plain_json_answers_as_the_local_pipeline(group: str, case: Case, checkp
 
 
 def test_the_task_route_and_the_wire_format_answer(group: str, case: Case, checkpoints: Path) -> None:
-    body = json.dumps({"inputs": jsonable(case, checkpoints, case.inputs[0]), "parameters": jsonable(case, checkpoints, case.always)})
+    body = json.dumps(
+        {"inputs": jsonable(case, checkpoints, case.inputs[0]), "parameters": jsonable(case, checkpoints, case.always)}
+    )
     answer = httpx.post(f"{group}/tasks/{case.task}?model={case.id}", content=body, timeout=60)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] in ("application/json", "audio/wav", "image/png")
@@ -116,7 +120,9 @@ def test_parameters_do_not_stay(group: str, case: Case, checkpoints: Path) -> No
 
 
 def test_an_unknown_parameter_is_refused_by_name(group: str, case: Case, checkpoints: Path) -> None:
-    body = json.dumps({"inputs": jsonable(case, checkpoints, case.inputs[0]), "parameters": {"topp_kk": 1}})
+    body = json.dumps(
+        {"inputs": jsonable(case, checkpoints, case.inputs[0]), "parameters": {**case.always, "topp_kk": 1}}
+    )
     answer = httpx.post(f"{group}/models/{case.id}", content=body, timeout=60)
     assert answer.status_code == 422
     assert answer.json()["error_type"] == "invalid_parameter"

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("deployments", "graph", "cluster", "embedded")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 NO_RAY = [
-    *(f"deployments/{name}.py" for name in "codec payload errors config media parameters blame run".split()),
-    *(f"deployments/{name}.py" for name in ("load", "warm_up", "fake")),
+    *(f"deployments/{name}.py" for name in ("codec", "payload", "errors", "config", "media", "parameters", "blame")),
+    *(f"deployments/{name}.py" for name in ("run", "load", "warm_up", "fake")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "deployments/tasks").rglob("*.py")),
 ]
 
@@ -40,7 +40,7 @@ def _within(module: str, *names: str) -> bool:
 
 def test_the_check_sees_every_package() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(PACKAGES)
-    assert ("ray.serve", 7) in [(name, 7) for name, _ in imports("graph/app.py")]
+    assert "ray.serve" in {name for name, _ in imports("graph/app.py")}
 
 
 @pytest.mark.parametrize("file", _of("deployments"))

@@ -4,7 +4,7 @@ import json
 import pickle
 import re
 
-import httpx
+import httpx2  # what huggingface_hub itself speaks HTTP with
 import pytest
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
@@ -127,8 +127,8 @@ def test_nobody_is_asked_to_retry_what_will_fail_again(kind: type[errors.Pipelin
 @pytest.mark.parametrize("kind", CLASSES)
 def test_huggingface_hub_shows_the_message(kind: type[errors.PipelineGraphError]) -> None:
     status, body, headers = describe(kind("it went wrong"), "id-1")
-    request = httpx.Request("POST", "http://127.0.0.1/models/x")
-    answer = httpx.Response(status, json=body, headers={**headers, "x-request-id": "id-1"}, request=request)
+    request = httpx2.Request("POST", "http://127.0.0.1/models/x")
+    answer = httpx2.Response(status, json=body, headers={**headers, "x-request-id": "id-1"}, request=request)
     with pytest.raises(HfHubHTTPError, match="it went wrong") as caught:
         hf_raise_for_status(answer)
     assert caught.value.server_message == "it went wrong"

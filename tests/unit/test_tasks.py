@@ -45,13 +45,19 @@ def _named(function: Any) -> set[str]:
     return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
 
 
+def _sanitizers(cls: Any) -> list[Any]:
+    """``_sanitize_parameters`` of the class, and of its bases where it hands its ``**kwargs`` up to them."""
+    own = [base.__dict__["_sanitize_parameters"] for base in cls.__mro__ if "_sanitize_parameters" in base.__dict__]
+    return own if "super()._sanitize_parameters" in inspect.getsource(own[0]) else own[:1]
+
+
 def _takes_any(function: Any) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
-def _strings_in(cls: Any) -> set[str]:
-    """String constants in the code of ``_sanitize_parameters``, in it docstrings are not."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(cls._sanitize_parameters)))
+def _strings_in(function: Any) -> set[str]:
+    """String constants in the code of ``function``."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
@@ -65,7 +71,12 @@ def _of_tokenizer_or_processor() -> set[str]:
         cls = getattr(importlib.import_module("transformers"), name)
         chat |= _named(cls.apply_chat_template)
     processing = importlib.import_module("transformers.processing_utils")
-    for name in ("ChatTemplateKwargs", "TokenizerChatTemplateKwargs", "ChatTemplateLoadKwargs", "AllKwargsForChatTemplate"):
+    for name in (
+        "ChatTemplateKwargs",
+        "TokenizerChatTemplateKwargs",
+        "ChatTemplateLoadKwargs",
+        "AllKwargsForChatTemplate",
+    ):
         chat |= set(getattr(getattr(processing, name, object), "__annotations__", {}))
     named = _named(PreTrainedTokenizerBase.__call__) | set(TextKwargs.__annotations__)
     return named | chat | set(ProcessingKwargs.__annotations__)
@@ -103,9 +114,9 @@ def test_row_has_every_named_parameter_of_the_pipeline(task: str) -> None:
 def test_pipeline_takes_every_parameter_of_the_row(task: str) -> None:
     """Named upstream, or swallowed by ``**kwargs`` there and spoken of in its code or handed to a known function."""
     cls = _pipeline_class(task)
-    known = _named(cls._sanitize_parameters) | _named(cls.__call__)
+    known = _named(cls.__call__).union(*map(_named, _sanitizers(cls)))
     if _takes_any(cls._sanitize_parameters):
-        known |= _strings_in(cls) | TASKS[task].generation_extra
+        known = known.union(TASKS[task].generation_extra, *map(_strings_in, _sanitizers(cls)))
         known |= generation_names() if TASKS[task].generates else frozenset()
         annotation = str(inspect.signature(cls._sanitize_parameters).parameters)
         if "tokenizer_kwargs" in annotation or "ProcessingKwargs" in annotation:
