@@ -12,7 +12,7 @@
     │   └── InvalidParameterError       a parameter is unknown or has a wrong value
     ├── MissingDependencyError      an optional package is needed for this request
     ├── OverloadedError             the queue is full; try again
-    ├── ModelUnavailableError       the model is loading or has failed; try again
+    │   └── ModelUnavailableError       the model is loading or has failed; try again
     ├── DeadlineExceededError       no answer in time
     └── InferenceError              the model failed on this input; our fault
 

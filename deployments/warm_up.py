@@ -10,7 +10,8 @@ from PIL import Image
 
 from deployments.payload import Media
 from deployments.run import PipelineRunner
-from deployments.tasks.forms import Chat, Fields, Form, MediaOf, Pair
+from deployments.tasks.compound import Chat, Fields, Pair
+from deployments.tasks.forms import Form, MediaOf
 
 
 def warm_up_input(runner: PipelineRunner) -> Any:

@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 
+from deployments.errors import InvalidInputError
 from deployments.payload import Media
 from deployments.tasks import TaskSpec
-from deployments.tasks.forms import Chat, Fields, Form, ListOf, MediaOf, Pair, Table
+from deployments.tasks.compound import Chat, Fields, ListOf, Pair
+from deployments.tasks.forms import Form, MediaOf, Table
 
 # keywords under which pipelines take their first argument
 _FIRST = ("inputs", "text_inputs", "sequences", "images", "image", "audio", "videos", "video", "args")
@@ -43,6 +45,8 @@ def split_arguments(spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any
 
 def _decision(rest: list[Any], parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """``decide(state, questions=..., assets=...)`` as one request object."""
+    if len(rest) != 1:
+        raise TypeError(f"decision takes one positional argument and keyword parameters, not {len(rest)}")
     asked = {name: parameters.pop(name) for name in ("questions", "assets") if name in parameters}
     return ({"state": rest[0], **asked} if asked else rest[0]), parameters
 
@@ -53,6 +57,8 @@ def _fields(form: Fields, rest: list[Any], parameters: dict[str, Any], chat: boo
     if chat and not rest and set(parts) == {"text"} and Chat._is_chat(parts["text"]):
         return parts["text"]
     absent = [name for name in form.names if name not in parts]
+    if len(rest) > len(absent):
+        raise TypeError(f"takes {', '.join(form.names)}, not {len(rest)} more positional arguments")
     parts |= dict(zip(absent, rest, strict=False))
     lists = {name: value for name, value in parts.items() if isinstance(value, list) and _is_column(form, name)}
     if not lists:
@@ -122,6 +128,17 @@ def _media(form: MediaOf, value: Any, path: str) -> Any:
         return value
     if value.startswith(("http://", "https://")):
         return Media(httpx.get(value, follow_redirects=True).raise_for_status().content, form.kind, path)
-    if value.startswith("data:") or not Path(value).is_file():
-        return form.read(value, path)  # base64, as transformers' load_image takes it
-    return Media(Path(value).read_bytes(), form.kind, path)
+    if _is_file(value):
+        return Media(Path(value).read_bytes(), form.kind, path)
+    try:
+        return form.read(value, path)  # a data: URI or base64, as transformers' load_image takes it
+    except InvalidInputError:
+        raise FileNotFoundError(f"there is no file {value[:100]!r}, and it is no URL and no base64 either") from None
+
+
+def _is_file(name: str) -> bool:
+    """Whether a file of that name exists; base64 is too long for a name."""
+    try:
+        return not name.startswith("data:") and Path(name).is_file()
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ parameters at the root (feature extraction).
 """
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,7 +20,8 @@ from deployments.errors import (
     UnsupportedMediaError,
 )
 from deployments.tasks import TaskSpec
-from deployments.tasks.forms import Fields, Form
+from deployments.tasks.compound import Fields
+from deployments.tasks.forms import Form
 
 # keys at the root that are not about the pipeline
 _ROOT = frozenset({"inputs", "parameters", "options", "model", "stream"})
@@ -50,14 +52,26 @@ def parse_json(body: bytes) -> Any:
     def refuse(name: str) -> NoReturn:
         raise MalformedRequestError(f"{name} is not a JSON number.")
 
+    def finite(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            refuse(text)
+        return value
+
     try:
-        return json.loads(body, parse_constant=refuse)
+        value = json.loads(body, parse_constant=refuse, parse_float=finite)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text, and no answer could hold it
+        return value
     except UnicodeDecodeError:
         raise MalformedRequestError("The body is not UTF-8 text; this endpoint reads JSON.") from None
     except json.JSONDecodeError as error:
         raise MalformedRequestError(
             f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
+    except UnicodeEncodeError:
+        raise MalformedRequestError("The body has half of a UTF-16 surrogate pair, which is no character.") from None
+    except ValueError:  # an integer of thousands of digits
+        raise MalformedRequestError("The body has a number with too many digits.") from None
     except RecursionError:
         raise MalformedRequestError("The body is nested too deeply.") from None
 
@@ -89,7 +103,7 @@ def read_call(spec: TaskSpec, root: dict[str, Any], max_items: int) -> Call:
         InvalidParameterError: ``parameters`` is not an object, or a key at the root is unknown.
         PayloadTooLargeError: more than ``max_items`` inputs.
     """
-    parameters = root.get("parameters") or {}
+    parameters = {} if root.get("parameters") is None else root["parameters"]
     if not isinstance(parameters, dict):
         raise InvalidParameterError("`parameters` must be an object.", "parameters")
     parts, moved = _strays(spec, root, parameters)

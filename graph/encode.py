@@ -80,9 +80,11 @@ def plain(value: Any) -> Any:
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """``image`` as a PNG file; modes that PNG lacks (F, CMYK) become RGB or 16 bit grey."""
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
-        image = image.convert("L" if image.mode == "F" else "RGB")
+    """``image`` as a PNG file; 32 bit modes become 16 bit grey, and other modes that PNG lacks RGB."""
+    if image.mode in ("I", "F"):
+        image = Image.fromarray(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
+    elif image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        image = image.convert("RGB")
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -7,6 +7,7 @@ a name that resolves to a private, loopback or link-local address is refused, an
 import asyncio
 import ipaddress
 import socket
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpcore
@@ -66,7 +67,13 @@ class Fetcher:
             follow_redirects=True,
             max_redirects=config.max_redirects,
             trust_env=False,
+            # no cookies: one caller's must not go out with the next caller's fetch
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
 
     async def fetch_all(self, value: Any) -> Any:
         """``value`` with every `RemoteMedia` in it replaced by the fetched `Media`.
@@ -88,6 +95,8 @@ class Fetcher:
         if not self._config.enabled:
             raise InvalidInputError(f"`{remote.field}`: this server fetches no URLs; send the file.", remote.field)
         try:
+            if (httpx.URL(remote.url).port or 80) not in range(1, 65536):
+                raise httpx.InvalidURL("no such port")
             async with asyncio.timeout(self._config.timeout_s):
                 return Media(await self._read(remote), remote.kind, remote.field)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, UnicodeError):

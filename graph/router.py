@@ -58,7 +58,9 @@ class Router:
         """Take over the configuration: at start, and when ``serve deploy`` brings a new one."""
         graph = GraphConfig.model_validate(user_config)
         self._dispatcher = Dispatcher(graph.models, self._app_name, graph.limits.request_timeout_s, self._readiness)
-        self._fetcher = Fetcher(graph.fetch)
+        before, self._fetcher = self._fetcher, Fetcher(graph.fetch)
+        if before is not None:
+            await before.close()
         self._graph = graph
         self._readiness.start()
 

@@ -1,12 +1,14 @@
 """Extractive question answering over long contexts: ``question-answering``.
 
 Behaviour of transformers 4.57, ``transformers/pipelines/question_answering.py``: the context is split into overlapping
-windows, each window scores its spans, and the best spans over all windows are the answers. Fast tokenizers only, which
-is all that transformers 5 has. ``tests/legacy`` compares with answers of that release.
+windows, each window scores its spans, and the best spans over all windows are the answers. ``tests/legacy`` compares
+with answers of that release. Unlike there, tokenizers written in Python are refused, as they do not tell where a token
+lies in the text; and with a tokenizer that pads on the left the question is no part of the answer either.
 """
 
 import inspect
 from collections.abc import Iterator, Mapping
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,12 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 Array = npt.NDArray[Any]
-_NO_NULL_SCORE = 1_000_000.0  # above every probability
 
 
 class QuestionAnsweringPipeline(ChunkPipeline):
     """``pipe(question=..., context=...)`` → ``{"score", "start", "end", "answer"}``, a list of them with ``top_k > 1``.
 
-    Also takes ``{"question", "context"}``, a list of those, and lists of questions with one context or as many.
+    Also takes ``{"question", "context"}``, a list or a generator of those, and questions with one context or as many.
     ``start`` and ``end`` are character positions in the context.
 
     Call parameters:
@@ -58,23 +59,18 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} parameter should be >= 1 (got {value})")
-        preprocess = {
-            "padding": padding,
-            "doc_stride": doc_stride,
-            "max_question_len": max_question_len,
-            "max_seq_len": max_seq_len,
-        }
-        postprocess = {
-            "top_k": top_k,
-            "max_answer_len": max_answer_len,
-            "handle_impossible_answer": handle_impossible_answer,
-            "align_to_words": align_to_words,
-        }
-        return _given(preprocess), {}, _given(postprocess)
+        sizes = _given(doc_stride=doc_stride, max_question_len=max_question_len, max_seq_len=max_seq_len)
+        choice = _given(top_k=top_k, max_answer_len=max_answer_len, align_to_words=align_to_words)
+        return sizes | _given(padding=padding), {}, choice | _given(handle_impossible_answer=handle_impossible_answer)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer one question, or a list of them."""
-        examples = _examples(args, kwargs)
+        """Answer one question, a list of them, or one after the other those of a generator."""
+        found = _found(args, kwargs)
+        if isinstance(found, GeneratorType):
+            return super().__call__((_checked(example) for example in found), **kwargs)
+        examples = [_checked(example) for example in ([found] if isinstance(found, dict) else found)]
+        if not examples:
+            return []
         return super().__call__(examples[0] if len(examples) == 1 else examples, **kwargs)
 
     def preprocess(
@@ -103,8 +99,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             return_offsets_mapping=True,
         )
         count = len(encoded["input_ids"])
+        names = [name for name in (*self.tokenizer.model_input_names, "token_type_ids") if name in encoded]
         for index in range(count):
-            names = [name for name in (*self.tokenizer.model_input_names, "token_type_ids") if name in encoded]
             yield {
                 "is_last": index == count - 1,
                 "example": example,
@@ -115,13 +111,9 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     def _outside_context(self, encoded: Any, index: int, question_first: bool) -> list[int]:
         """1 for every token that cannot be part of an answer. The class token can: it stands for "no answer"."""
-        context = 1 if question_first else 0
-        ids = encoded["input_ids"][index]
-        sequence = encoded.sequence_ids(index)
-        cls = self.tokenizer.cls_token_id
-        return [
-            int(part != context and (cls is None or token != cls)) for part, token in zip(sequence, ids, strict=True)
-        ]
+        context, cls = int(question_first), self.tokenizer.cls_token_id
+        tokens = zip(encoded.sequence_ids(index), encoded["input_ids"][index], strict=True)
+        return [int(part != context and token != cls) for part, token in tokens]
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         model_inputs = {name: inputs[name] for name in self.tokenizer.model_input_names if name in inputs}
@@ -139,15 +131,14 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         align_to_words: bool = True,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """The best answers over all windows of one example."""
-        null_score = _NO_NULL_SCORE
+        null_score = float("inf")
         answers: list[dict[str, Any]] = []
         # answers that fall on the same words are merged, so more are looked at than asked for
         wanted = top_k * 2 + 10 if align_to_words else top_k
         for window in model_outputs:
-            start, end, window_null = _probabilities(window)
-            if handle_impossible_answer:
-                null_score = min(null_score, window_null)
             allowed = _allowed(window)
+            start, end, null = _probabilities(window, allowed)
+            null_score = min(null_score, null)
             for first, last, score in best_spans(start, end, wanted, max_answer_len, allowed):
                 self._add(answers, window, first, last, score, align_to_words)
         if handle_impossible_answer:
@@ -160,8 +151,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     ) -> None:
         """Add a span to ``answers``, or its score to the answer of the same text."""
         question_first = self.tokenizer.padding_side == "right"
-        padding = 0 if question_first else int((window["input_ids"] == self.tokenizer.pad_token_id).sum())
         encoding, context = window["encoding"], window["example"]["context"]
+        padding = 0 if question_first else window["input_ids"].shape[1] - len(encoding)  # of a batch
         start, end = _characters(encoding, first - padding, last - padding, int(question_first), words)
         text = context[start:end]
         same = next((answer for answer in answers if answer["answer"].lower() == text.lower()), None)
@@ -185,7 +176,7 @@ def best_spans(start: Array, end: Array, count: int, max_len: int, allowed: Arra
     flat = scores.ravel()
     if count == 1:
         order = np.array([flat.argmax()])
-    elif len(flat) < count:
+    elif len(flat) <= count:
         order = np.argsort(-flat)
     else:
         order = np.argpartition(-flat, count)[:count]
@@ -199,20 +190,14 @@ def _allowed(window: dict[str, Any]) -> Array:
     """Tokens of a window that may be in an answer: those of the context, and the class token."""
     allowed: Array = window["p_mask"].numpy()[0] == 0
     mask = window.get("attention_mask")
-    if mask is not None:
-        allowed &= mask.numpy()[0] == 1
-    return allowed
+    return allowed if mask is None else allowed & (mask.numpy()[0] == 1)
 
 
-def _probabilities(window: dict[str, Any]) -> tuple[Array, Array, float]:
+def _probabilities(window: dict[str, Any], allowed: Array) -> tuple[Array, Array, float]:
     """Start and end probabilities of the allowed tokens, and the probability of "no answer"."""
-    allowed = _allowed(window)
-    found = []
-    for name in ("start", "end"):
-        logits = np.where(allowed, window[name].float().numpy()[0], -10000.0)
-        weights = np.exp(logits - logits.max())
-        found.append(weights / weights.sum())
-    start, end = found
+    logits = [np.where(allowed, window[name].float().numpy()[0], -10000.0) for name in ("start", "end")]
+    weights = [np.exp(each - each.max()) for each in logits]
+    start, end = (each / each.sum() for each in weights)
     null = float(start[0] * end[0])
     start[0] = end[0] = 0.0
     return start, end, null
@@ -220,31 +205,23 @@ def _probabilities(window: dict[str, Any]) -> tuple[Array, Array, float]:
 
 def _characters(encoding: Any, first: int, last: int, sequence: int, words: bool) -> tuple[int, int]:
     """Character positions of a span of tokens, widened to whole words where the tokenizer knows words."""
-    if words:
-        begin, end = encoding.token_to_word(first), encoding.token_to_word(last)
-        if begin is not None and end is not None:
-            from_chars, to_chars = encoding.word_to_chars(begin, sequence), encoding.word_to_chars(end, sequence)
-            if from_chars is not None and to_chars is not None:
-                return from_chars[0], to_chars[1]
-    return encoding.offsets[first][0], encoding.offsets[last][1]
+    begin, end = encoding.offsets[first], encoding.offsets[last]
+    numbers = [encoding.token_to_word(token) for token in (first, last)] if words else []
+    found = [encoding.word_to_chars(number, sequence) for number in numbers if number is not None]
+    if len(found) == 2 and None not in found:
+        begin, end = found
+    return begin[0], end[1]
 
 
-def _examples(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[dict[str, str]]:
-    """All call forms as a list of ``{"question", "context"}``.
-
-    Raises:
-        ValueError: no form that the pipeline takes, or an empty question or context.
-        KeyError: a dictionary without question or context.
-    """
+def _found(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The ``{"question", "context"}`` of a call, one or many."""
     if len(args) == 2 and all(isinstance(arg, str) for arg in args):
-        found: Any = [{"question": args[0], "context": args[1]}]
-    elif args:
-        found = args[0] if len(args) == 1 else list(args)
-    elif "question" in kwargs and "context" in kwargs:
-        found = _paired(kwargs["question"], kwargs["context"])
-    else:
+        return {"question": args[0], "context": args[1]}
+    if args:
+        return args[0] if len(args) == 1 else args
+    if "question" not in kwargs or "context" not in kwargs:
         raise ValueError("give `question` and `context`")
-    return [_checked(example) for example in ([found] if isinstance(found, dict) else found)]
+    return _paired(kwargs["question"], kwargs["context"])
 
 
 def _paired(question: Any, context: Any) -> list[dict[str, str]]:
@@ -256,6 +233,7 @@ def _paired(question: Any, context: Any) -> list[dict[str, str]]:
 
 
 def _checked(example: Any) -> dict[str, str]:
+    """The example, or an error: one without question or context, or with an empty one."""
     if not isinstance(example, dict):
         raise ValueError(f"expected a dictionary with question and context, not {type(example).__name__}")
     for key in ("question", "context"):
@@ -266,6 +244,6 @@ def _checked(example: Any) -> dict[str, str]:
     return {"question": example["question"], "context": example["context"]}
 
 
-def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+def _given(**parameters: Any) -> dict[str, Any]:
     """Those parameters that have a value."""
     return {name: value for name, value in parameters.items() if value is not None}

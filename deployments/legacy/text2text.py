@@ -2,6 +2,8 @@
 
 Behaviour of transformers 4.57, ``transformers/pipelines/text2text_generation.py``: parameters, defaults, prefixes from
 the model's ``task_specific_params``, and return shapes. ``tests/legacy`` compares with answers of that release.
+Unlike there, a ``max_length`` given without ``max_new_tokens`` counts (4.57 let its default of the latter win), what a
+``generation_config`` leaves open has the defaults below, and lists inside a list are refused rather than cut.
 """
 
 import logging
@@ -31,10 +33,15 @@ class Text2TextGenerationPipeline(Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)
     return_name: ClassVar[str] = "generated"
+    task: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         every_task = getattr(self.model.config, "task_specific_params", None) or {}
+        if self.task == "translation":
+            self.task = next((task for task in every_task if task.startswith("translation")), self.task)
+            if self.task != "translation":
+                logger.warning("the task translation names no languages, %s is used", self.task)
         settings = dict(every_task.get(self.task) or {})
         own_prefix: str | None = getattr(self.model.config, "prefix", None)
         self.prefix = settings.pop("prefix", own_prefix) or ""
@@ -61,12 +68,20 @@ class Text2TextGenerationPipeline(Pipeline):
         if clean_up_tokenization_spaces is not None:
             postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
         if stop_sequence is not None:
-            # transformers 4 stops at the first token of the sequence
-            generate_kwargs["eos_token_id"] = self.tokenizer.encode(stop_sequence, add_special_tokens=False)[0]
+            tokens = self.tokenizer.encode(stop_sequence, add_special_tokens=False)
+            if len(tokens) > 1:
+                logger.warning("stop_sequence=%r has %d tokens, the first of them stops", stop_sequence, len(tokens))
+            generate_kwargs["eos_token_id"] = tokens[0]
+        if self.assistant_model is not None:
+            generate_kwargs["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:
+            generate_kwargs |= {"tokenizer": self.tokenizer, "assistant_tokenizer": self.assistant_tokenizer}
         return preprocess, generate_kwargs, postprocess
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one text or a list of texts."""
+        if args and args[0] == []:
+            return []
         result = super().__call__(*args, **kwargs)
         texts = args[0] if args else None
         many = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
@@ -133,9 +148,6 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         self, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
-        named = self.task.split("_")
-        if src_lang is None and tgt_lang is None and len(named) == 4:
-            src_lang, tgt_lang = named[1], named[3]
         languages = {"src_lang": src_lang, "tgt_lang": tgt_lang}
         preprocess |= {key: value for key, value in languages.items() if value is not None}
         return preprocess, forward, postprocess
@@ -147,6 +159,9 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         build = getattr(self.tokenizer, "_build_translation_inputs", None)
         if build is None:
             return super().preprocess(inputs, truncation)
+        named = self.task.split("_")
+        if src_lang is None and tgt_lang is None and len(named) == 4:
+            src_lang, tgt_lang = named[1], named[3]
         return build(inputs, return_tensors="pt", truncation=truncation, src_lang=src_lang, tgt_lang=tgt_lang)
 
     def check_inputs(self, input_length: int, settings: dict[str, Any]) -> None:

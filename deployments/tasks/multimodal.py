@@ -1,6 +1,7 @@
 """Rows of the tasks that join images or other media with text."""
 
-from deployments.tasks.forms import Any_, Chat, Fields, Labels, ListOf, MediaOf, Text
+from deployments.tasks.compound import Chat, Fields, ListOf
+from deployments.tasks.forms import Any_, Labels, MediaOf, Text
 from deployments.tasks.spec import TaskSpec, names
 
 _IMAGE = MediaOf("image")

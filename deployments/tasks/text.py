@@ -1,13 +1,12 @@
 """Rows of the tasks whose input is text."""
 
-from deployments.tasks.forms import Any_, Chat, Fields, Json, Labels, ListOf, Table, Text, Words
+from deployments.tasks.compound import Chat, Fields, ListOf
+from deployments.tasks.forms import Any_, Json, Labels, Table, Text, Words
 from deployments.tasks.spec import TaskSpec, names
 
 # what `_sanitize_parameters(**tokenizer_kwargs)` hands to the tokenizer
 _TOKENIZER = names("truncation padding max_length stride add_special_tokens")
-_TEXT2TEXT = names(
-    "return_tensors return_text return_type clean_up_tokenization_spaces truncation stop_sequence src_lang tgt_lang"
-)
+_TEXT2TEXT = names("return_tensors return_text return_type clean_up_tokenization_spaces truncation stop_sequence")
 _ANY_TEXT = Text(empty_ok=True)
 _SENTENCE = "The library opens at nine."
 
@@ -113,7 +112,7 @@ ROWS = (
     TaskSpec(
         "translation",
         Text(),
-        _TEXT2TEXT,
+        _TEXT2TEXT | names("src_lang tgt_lang"),
         _SENTENCE,
         {"max_new_tokens": 2},
         generates=True,

@@ -1,6 +1,7 @@
 """Rows of the tasks whose input is an image, a pair of images or a film."""
 
-from deployments.tasks.forms import MediaOf, Pair
+from deployments.tasks.compound import Pair
+from deployments.tasks.forms import MediaOf
 from deployments.tasks.spec import TaskSpec, names
 
 _IMAGE = MediaOf("image")

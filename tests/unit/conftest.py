@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+_look_up = socket.getaddrinfo
 _THIS_MACHINE = ("127.0.0.1", "::1", "0.0.0.0", "::")
 
 
@@ -27,7 +28,11 @@ def _needs_name_server(host: Any) -> bool:
     name = host.decode() if isinstance(host, bytes) else host
     if name in ("localhost", "", None) or ":" in name:
         return False
-    return any(letter.isalpha() for letter in name.lower().replace("0x", ""))
+    try:
+        _look_up(name, None, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return True
+    return False
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -23,7 +24,8 @@ from deployments.errors import (
 )
 from deployments.payload import Media
 from deployments.tasks import TASKS
-from deployments.tasks.forms import Pair, RemoteMedia
+from deployments.tasks.compound import Pair
+from deployments.tasks.forms import RemoteMedia
 from graph.decode import Call, parse_json, read_body, read_call
 
 
@@ -245,7 +247,8 @@ def sent(method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
     client = InferenceClient("http://127.0.0.1:1/x", token="none")
     with patch.object(InferenceClient, "_inner_post", side_effect=_SentError) as post, pytest.raises(_SentError):
         getattr(client, method)(*args, **kwargs)
-    body = json.loads(json.dumps(post.call_args.args[0].json))
+    request = post.call_args.args[0]
+    body = json.loads(request.data) if request.json is None else json.loads(json.dumps(request.json))
     assert isinstance(body, dict)
     return body
 
@@ -296,7 +299,14 @@ CLIENT_CALLS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], list[Any], d
     ("token-classification", "token_classification", ("a",), {}, ["a"], {}),
     ("fill-mask", "fill_mask", ("a [MASK]",), {"targets": ["b"]}, ["a [MASK]"], {"targets": ["b"]}),
     ("summarization", "summarization", ("a",), {}, ["a"], {}),
-    ("translation", "translation", ("a",), {"src_lang": "en_XX"}, ["a"], {"src_lang": "en_XX"}),
+    (
+        "translation",
+        "translation",
+        ("a",),
+        {"src_lang": "en", "tgt_lang": "de"},
+        ["a"],
+        {"src_lang": "en", "tgt_lang": "de"},
+    ),
     (
         "question-answering",
         "question_answering",
@@ -413,12 +423,10 @@ ROOTS = st.fixed_dictionaries({}, optional=dict.fromkeys(_NAMES, JSON)) | st.dic
 def test_any_json_is_read_or_refused_as_the_callers_fault(task: str, root: dict[str, Any]) -> None:
     try:
         found = over_http(task, root)
-    except RequestError as error:
-        assert error.message
-        assert error.field is None or isinstance(error.field, str)
-    else:
-        assert found.items
-        assert found.many or len(found.items) == 1
+    except RequestError:
+        return
+    assert found.items
+    assert found.many or len(found.items) == 1
 
 
 _TYPED = st.dictionaries(
@@ -437,16 +445,12 @@ _TYPED = st.dictionaries(
 )
 @pytest.mark.parametrize("task", ["fake", "any-to-any", "image-classification", "table-question-answering"])
 def test_any_typed_json_is_read_or_refused_as_the_callers_fault(task: str, value: Any) -> None:
-    try:
+    with suppress(RequestError):
         call(task, read_body(json.dumps({"inputs": value}).encode(), MEDIA_TYPE))
-    except RequestError:
-        pass
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
 @given(body=st.binary(max_size=60), content_type=st.sampled_from([*JSON_TYPES, MEDIA_TYPE, "text/xml"]))
 def test_any_bytes_are_read_or_refused_as_the_callers_fault(body: bytes, content_type: str) -> None:
-    try:
+    with suppress(RequestError):
         assert isinstance(read_body(body, content_type), dict)
-    except RequestError:
-        pass

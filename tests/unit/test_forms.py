@@ -10,21 +10,8 @@ from PIL import Image
 from deployments.errors import InvalidInputError
 from deployments.payload import Media
 from deployments.tasks import TASKS
-from deployments.tasks.forms import (
-    Any_,
-    Chat,
-    Fields,
-    Form,
-    Json,
-    Labels,
-    ListOf,
-    MediaOf,
-    Pair,
-    RemoteMedia,
-    Table,
-    Text,
-    Words,
-)
+from deployments.tasks.compound import Chat, Fields, ListOf, Pair
+from deployments.tasks.forms import Any_, Form, Json, Labels, MediaOf, RemoteMedia, Table, Text, Words
 
 IMAGE = MediaOf("image")
 BYTES = b"\x89PNG any bytes at all, decoded on the replica only"
