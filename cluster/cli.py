@@ -9,6 +9,7 @@ from typing import Any
 
 from deployments.errors import ConfigError
 
+_BUILDER = "graph.app:build"
 _EXAMPLE = """
 Serving at http://{host}:{port} as soon as the models are loaded (GET /ready says when). A first request:
 
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = commands.add_parser("status", help="one readable table of the running applications")
     status.add_argument("--address", default=None, help="Ray dashboard, default http://127.0.0.1:8265")
     known, rest = parser.parse_known_args(arguments)
+    if rest and known.command != "serve":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command == "status":
         return _status(known.address)
     try:
@@ -56,6 +59,8 @@ def read_file(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not text.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -74,16 +79,15 @@ def check_file(path: Path) -> dict[str, list[str]]:
     Raises:
         ConfigError: with every mistake of every application, at its path in the file.
     """
-    from graph.config import read_config
-    from graph.resolve import resolve
+    from graph.resolve import configure
 
     found: dict[str, list[str]] = {}
     mistakes: list[str] = []
     for index, application in enumerate(read_file(path)["applications"]):
-        if application.get("import_path") != "graph.app:build":
+        if application.get("import_path") != _BUILDER:
             continue
         try:
-            config = resolve(read_config(application.get("args") or {}))
+            config = configure(application.get("args") or {})
             found[application.get("name", "default")] = [str(model.name) for model in config.models]
         except ConfigError as error:
             mistakes += [f"applications[{index}].{mistake}" for mistake in error.mistakes]
@@ -106,11 +110,12 @@ def _first_request(config: str) -> dict[str, str]:
     import json
 
     from deployments.tasks import TASKS
-    from graph.config import read_config
-    from graph.resolve import resolve
+    from graph.resolve import configure
 
     for application in read_file(Path(config))["applications"]:
-        for model in resolve(read_config(application.get("args") or {})).models:
+        if application.get("import_path") != _BUILDER:
+            continue
+        for model in configure(application.get("args") or {}).models:
             spec = TASKS[model.canonical_task]
             if isinstance(spec.example, str):
                 parameters = {"parameters": dict(spec.example_parameters)} if spec.required else {}
@@ -119,6 +124,9 @@ def _first_request(config: str) -> dict[str, str]:
 
 
 def _status(address: str | None) -> int:
+    # Ray protects the dashboard of a local cluster with a token, and reads it only when told to
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
     client = ServeSubmissionClient(address or os.environ.get("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:8265"))

@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from ray import serve
 
 from deployments.errors import InferenceError
+from deployments.payload import Tensor
 from deployments.run import Outcome, failed
 
 logger = logging.getLogger("pipeline_graph.batch")
@@ -33,13 +35,18 @@ class Work:
         inputs: decoded, in the pipeline's call form.
         parameters: merged call parameters.
         request_id: for the log.
+        key: made from the parameters; requests of equal key may share a batch.
     """
 
     inputs: Any
     parameters: dict[str, Any]
     request_id: str
+    key: object = None
     arrived_s: float = field(default_factory=time.perf_counter)
     future: "asyncio.Future[Done] | None" = None
+
+    def __post_init__(self) -> None:
+        self.key = parameters_key(self.parameters)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,20 @@ def cut(waiting: Sequence[Work], max_items: int) -> list[Work]:
     oldest has ``top_k=1``.
     """
     oldest = waiting[0]
-    return [work for work in waiting if work.parameters == oldest.parameters][:max_items]
+    return [work for work in waiting if work.key == oldest.key][:max_items]
+
+
+def parameters_key(value: Any) -> Any:
+    """Something that is equal only for parameters that mean the same: ``1``, ``1.0`` and ``True`` differ."""
+    if isinstance(value, dict):
+        return "dict", tuple(sorted((repr(key), parameters_key(part)) for key, part in value.items()))
+    if isinstance(value, list | tuple):
+        return type(value).__name__, tuple(parameters_key(part) for part in value)
+    if isinstance(value, Tensor):
+        return "tensor", value.dtype, parameters_key(value.array)
+    if isinstance(value, np.ndarray):
+        return "array", value.dtype.str, value.shape, value.tobytes()
+    return type(value).__name__, repr(value)
 
 
 class Batcher:

@@ -69,11 +69,8 @@ def explain_parameters(error: Exception) -> PipelineGraphError:
 def _missing_package(error: BaseException) -> str | None:
     """Name of the optional package whose absence ``error`` is about."""
     text = str(error).lower()
-    if (
-        not isinstance(error, ImportError)
-        and "tesseract" not in text
-        and type(error).__name__ != "TesseractNotFoundError"
-    ):
+    named = type(error).__name__ == "TesseractNotFoundError" or "pytesseract is not available" in text
+    if not isinstance(error, ImportError) and not named:
         return None
     return next((name for name in _INSTALL if name in text), None)
 

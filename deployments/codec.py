@@ -24,12 +24,28 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deployments.errors import MalformedRequestError
 from deployments.payload import Media, Tensor
 
 MEDIA_TYPE = "application/vnd.pipeline+json"
+# what numpy and Pillow raise on values that were made up
+_UNREADABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    OSError,
+    SyntaxError,
+    MemoryError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+_MOST_PIXELS = 2**27
+_MEDIA_KINDS = ("image", "audio", "video")
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _NUMBER_KINDS = frozenset("biufc")
 
@@ -40,9 +56,11 @@ def to_json(value: Any) -> Any:
     Raises:
         TypeError: the value holds a type that this format does not have.
     """
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, np.generic) and value.dtype.kind in _NUMBER_KINDS:
         return {"$type": "scalar", "dtype": value.dtype.name, "data": _b64(value.tobytes())}
     if isinstance(value, int):
         return int(value)
@@ -68,7 +86,7 @@ def _compound(value: Any) -> Any:
         return _image(value)
     if isinstance(value, Media):
         return {"$type": "media", "kind": value.kind, "data": _b64(value.data)}
-    if isinstance(value, bytes):
+    if type(value) is bytes:
         return {"$type": "bytes", "data": _b64(value)}
     raise TypeError(f"{type(value).__name__} has no form in {MEDIA_TYPE}")
 
@@ -90,7 +108,7 @@ def from_json(value: Any) -> Any:
         raise MalformedRequestError(f"There is no $type {value['$type']!r}; known: {', '.join(_READERS)}.")
     try:
         return read(value)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+    except _UNREADABLE as error:
         raise MalformedRequestError(
             f"A value of $type {value['$type']} cannot be read ({type(error).__name__})."
         ) from None
@@ -104,7 +122,7 @@ def _array(array: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def _read_array(value: dict[str, Any]) -> npt.NDArray[Any]:
-    flat = np.frombuffer(base64.b64decode(value["data"]), _number_dtype(value["dtype"]))
+    flat = np.frombuffer(_bytes(value), _number_dtype(value["dtype"]))
     return flat.reshape([int(size) for size in value["shape"]]).copy()
 
 
@@ -116,10 +134,11 @@ def _number_dtype(name: str) -> "np.dtype[Any]":
 
 
 def _read_scalar(value: dict[str, Any]) -> Any:
-    return np.frombuffer(base64.b64decode(value["data"]), _number_dtype(value["dtype"]))[0]
+    return _read_array({**value, "shape": []})[()]
 
 
 def _image(image: Image.Image) -> dict[str, Any]:
+    image = ImageOps.exif_transpose(image)  # a PNG of the pixels would lose the note that a photo is turned
     if image.mode not in _PNG_MODES:
         return {"$type": "image", "mode": image.mode, "array": _array(np.asarray(image))}
     buffer = io.BytesIO()
@@ -130,9 +149,21 @@ def _image(image: Image.Image) -> dict[str, Any]:
 def _read_image(value: dict[str, Any]) -> Image.Image:
     if "array" in value:
         return Image.fromarray(_read_array(value["array"]), value["mode"])
-    with Image.open(io.BytesIO(base64.b64decode(value["data"])), formats=["PNG"]) as image:
+    with Image.open(io.BytesIO(_bytes(value)), formats=["PNG"]) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise ValueError("too many pixels")
         # a copy is a plain Image, as pipelines return it, rather than a PNG file that was opened
         return image.copy() if image.mode == value["mode"] else image.convert(value["mode"])
+
+
+def _bytes(value: dict[str, Any]) -> bytes:
+    return base64.b64decode(value["data"], validate=True)
+
+
+def _read_media(value: dict[str, Any]) -> Media:
+    if value["kind"] not in _MEDIA_KINDS:
+        raise ValueError("no kind of media")
+    return Media(_bytes(value), value["kind"])
 
 
 def _b64(data: bytes) -> str:
@@ -145,8 +176,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "tensor": lambda value: Tensor(_read_array(value), str(value["torch"])),
     "scalar": _read_scalar,
     "image": _read_image,
-    "media": lambda value: Media(base64.b64decode(value["data"]), value["kind"]),
+    "media": _read_media,
     "float": lambda value: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["value"]],
-    "bytes": lambda value: base64.b64decode(value["data"]),
+    "bytes": _bytes,
     "dict": lambda value: {from_json(key): from_json(item) for key, item in value["items"]},
 }

@@ -17,6 +17,9 @@ from deployments.config import MediaLimits
 from deployments.errors import InvalidInputError, PayloadTooLargeError
 from deployments.payload import Media
 
+_HIGHEST_RATE = 768_000  # Hz
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard would warn; the configured limit is checked instead, before decoding
+
 
 class MediaDecoder:
     """Decodes the media of one request; films stay on disk until `close`.
@@ -64,7 +67,7 @@ class MediaDecoder:
                         media.field,
                     )
                 return ImageOps.exif_transpose(image).convert("RGB")
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError):
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
             raise InvalidInputError(
                 f"`{media.field}` is not an image that can be decoded (PNG, JPEG, WebP, GIF, BMP, TIFF ...).",
                 media.field,
@@ -91,11 +94,15 @@ class MediaDecoder:
 
     def _resampled(self, value: dict[str, Any]) -> dict[str, Any]:
         """``{"raw": array, "sampling_rate": Hz}`` at the model's rate, without torchaudio."""
-        samples, rate = value.get("raw", value.get("array")), int(value["sampling_rate"])
+        samples, rate = value.get("raw", value.get("array")), value["sampling_rate"]
         assert isinstance(samples, np.ndarray)
+        if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or not 0 < rate <= _HIGHEST_RATE:
+            raise InvalidInputError(f"`sampling_rate` must be a whole number of Hz up to {_HIGHEST_RATE}.", "inputs")
+        if samples.shape[-1:] and samples.shape[-1] > self._limits.max_audio_s * rate:
+            raise _too_long("inputs", self._limits.max_audio_s)
         if self._sampling_rate is not None and rate != self._sampling_rate and samples.ndim == 1 and samples.size:
             frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="flt", layout="mono")
-            frame.sample_rate = rate
+            frame.sample_rate = int(rate)
             samples = _resample(iter([frame]), self._sampling_rate, self._limits.max_audio_s, "inputs")
             return {"raw": samples, "sampling_rate": self._sampling_rate}
         return value
@@ -106,7 +113,7 @@ class MediaDecoder:
             with av.open(io.BytesIO(media.data)) as container:
                 if not container.streams.video:
                     raise ValueError("no video stream")
-                seconds = (container.duration or 0) / av.time_base
+                seconds = _seconds(container)
         except (av.error.FFmpegError, ValueError, IndexError):
             raise InvalidInputError(
                 f"`{media.field}` is not a video that can be decoded (MP4, WebM, MKV, AVI ...).", media.field
@@ -133,15 +140,31 @@ def _resample(frames: Any, rate: int, max_s: float, field: str) -> npt.NDArray[n
     """
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
     pieces: list[npt.NDArray[np.float32]] = []
-    total = 0
+    seconds = 0.0
     for frame in _then_flush(frames):
-        for piece in resampler.resample(frame):
-            array = piece.to_ndarray().reshape(-1)
-            total += array.size
-            if total > max_s * rate:
-                raise PayloadTooLargeError(f"`{field}` is longer than {max_s:.0f} s, the most that is taken.", field)
-            pieces.append(array)
+        if frame is not None:  # counted before resampling: few samples of a low rate would become many
+            seconds += frame.samples / max(1, frame.sample_rate)
+            if seconds > max_s + 1e-6:
+                raise _too_long(field, max_s)
+        pieces += [piece.to_ndarray().reshape(-1) for piece in resampler.resample(frame)]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _too_long(field: str, max_s: float) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"`{field}` is longer than {max_s:.0f} s, the most that is taken.", field)
+
+
+def _seconds(container: Any) -> float:
+    """Length of a film; counted from its packets where the file does not say it."""
+    if container.duration:
+        return float(container.duration / av.time_base)
+    stream = container.streams.video[0]
+    rate = float(stream.average_rate or 25)
+    ends = [0.0]
+    for count, packet in enumerate(container.demux(stream)):
+        at = float(packet.pts * packet.time_base) if packet.pts is not None and packet.time_base else 0.0
+        ends.append(max(at, count / rate))
+    return max(ends)
 
 
 def _then_flush(frames: Any) -> Any:

@@ -38,7 +38,7 @@ def generation_names() -> frozenset[str]:
 
 def accepted_names(spec: TaskSpec) -> frozenset[str]:
     """Every parameter name that a call of ``spec``'s task may carry."""
-    return spec.parameters | spec.generation_extra | (generation_names() if spec.generates else frozenset())
+    return spec.parameters | (spec.generation_extra | generation_names() if spec.generates else frozenset())
 
 
 def merge_parameters(

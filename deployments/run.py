@@ -9,16 +9,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from deployments.blame import explain, explain_parameters
 from deployments.config import MediaLimits, ModelConfig
 from deployments.errors import InferenceError, PipelineGraphError, RequestError
 from deployments.load import Loaded
 from deployments.media import MediaDecoder
 from deployments.parameters import accepted_names
-from deployments.payload import Tensor
 from deployments.tasks import TASKS
+from deployments.tensors import pack_tensors, unpack_tensors
 
 logger = logging.getLogger("pipeline_graph.run")
 
@@ -69,6 +67,7 @@ class PipelineRunner:
         Returns:
             One outcome for each input, in order.
         """
+        parameters = unpack_tensors(parameters)
         try:  # on a copy: some pipelines take keys out of the caller's own dictionaries
             self.pipe._sanitize_parameters(**copy.deepcopy(parameters))
         except Exception as error:
@@ -127,21 +126,6 @@ class PipelineRunner:
             "parameters": sorted(self.accepted),
             "batchable": self.spec.batchable,
         }
-
-
-def pack_tensors(value: Any) -> Any:
-    """``value`` with torch tensors as `Tensor`, so that it can cross to a process without torch."""
-    if type(value).__module__.startswith("torch") and hasattr(value, "detach"):
-        tensor = value.detach().cpu()
-        name = str(tensor.dtype).removeprefix("torch.")
-        return Tensor(np.asarray((tensor.float() if name == "bfloat16" else tensor).numpy()), name)
-    if isinstance(value, dict):
-        return {key: pack_tensors(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [pack_tensors(part) for part in value]
-    if type(value) is tuple:
-        return tuple(pack_tensors(part) for part in value)
-    return value
 
 
 def failed(outcome: Outcome) -> bool:

@@ -12,8 +12,7 @@ from cluster.version import pin_version
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError
 from deployments.replica import PipelineReplica
-from graph.config import read_config
-from graph.resolve import resolve
+from graph.resolve import configure
 from graph.router import Router
 
 
@@ -31,7 +30,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         RejectedConfigError: the configuration has mistakes, listed with their paths.
     """
     try:
-        config = resolve(read_config(args))
+        config = configure(args)
     except ConfigError as error:
         raise RejectedConfigError(str(error)) from None
     media = config.media.model_dump(mode="json")

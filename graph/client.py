@@ -18,8 +18,9 @@ import httpx
 
 from deployments import errors
 from deployments.codec import MEDIA_TYPE, from_json, to_json
-from deployments.payload import TaskRequest, Tensor
+from deployments.payload import TaskRequest
 from deployments.tasks import TASKS
+from deployments.tensors import pack_tensors, unpack_tensors
 from graph.arguments import load_media, split_arguments
 from graph.decode import read_item
 from graph.encode import join
@@ -100,7 +101,8 @@ class ServedPipeline:
         items = [self._item(item) for item in ([given] if one else given)]
         if not items:
             return []
-        outputs = [unpack_tensors(output) for output in self._transport.infer(self.name, items, parameters)]
+        answers = self._transport.infer(self.name, items, pack_tensors(parameters))
+        outputs = [unpack_tensors(answer) for answer in answers]
         return outputs[0] if one else join(self._spec, outputs, {**self._defaults, **parameters})
 
     def _item(self, given: Any) -> Any:
@@ -207,19 +209,3 @@ def _result(response: Any, timeout_s: float) -> Any:
         raise
     except TimeoutError:
         raise errors.DeadlineExceededError(f"no answer within {timeout_s:g} s") from None
-
-
-def unpack_tensors(value: Any) -> Any:
-    """``value`` with every `Tensor` as the torch tensor it stands for."""
-    if isinstance(value, Tensor):
-        import torch
-
-        # what came over a handle lies read-only in Ray's object store
-        return torch.from_numpy(value.array.copy()).to(getattr(torch, value.dtype))
-    if isinstance(value, dict):
-        return {key: unpack_tensors(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [unpack_tensors(part) for part in value]
-    if type(value) is tuple:
-        return tuple(unpack_tensors(part) for part in value)
-    return value

@@ -57,7 +57,15 @@ class RouterConfig(StrictModel):
 
 
 class GraphConfig(StrictModel):
-    """``args`` of the application in ``serve_config.yaml``."""
+    """``args`` of the application in ``serve_config.yaml``.
+
+    Args:
+        models: what is served, at least one; see `ModelConfig`.
+        limits: bounds on one request; see `LimitsConfig`.
+        media: bounds on decoded media; see `MediaLimits`.
+        fetch: files named by URL; see `FetchConfig`.
+        router: the ingress deployment; see `RouterConfig`.
+    """
 
     models: list[ModelConfig] = Field(min_length=1)
     limits: LimitsConfig = LimitsConfig()

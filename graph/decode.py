@@ -89,8 +89,11 @@ def read_body(body: bytes, content_type: str) -> dict[str, Any]:
         raise UnsupportedMediaError(f"Content-Type {kind!r} is not read here; send application/json.")
     root = parse_json(body)
     if kind == MEDIA_TYPE:
-        root = from_json(root)
-    if not isinstance(root, dict):
+        try:
+            root = from_json(root)
+        except RecursionError:
+            raise MalformedRequestError("The body is nested too deeply.") from None
+    if not isinstance(root, dict) or not all(isinstance(name, str) for name in root):
         raise MalformedRequestError('The body must be a JSON object like {"inputs": ..., "parameters": {...}}.')
     return root
 
@@ -104,13 +107,13 @@ def read_call(spec: TaskSpec, root: dict[str, Any], max_items: int) -> Call:
         PayloadTooLargeError: more than ``max_items`` inputs.
     """
     parameters = {} if root.get("parameters") is None else root["parameters"]
-    if not isinstance(parameters, dict):
+    if not isinstance(parameters, dict) or not all(isinstance(name, str) for name in parameters):
         raise InvalidParameterError("`parameters` must be an object.", "parameters")
     parts, moved = _strays(spec, root, parameters)
     inputs = root.get("inputs")
     if inputs is None and not parts:
         raise InvalidInputError("`inputs` is missing.", "inputs")
-    if spec.inputs.is_one(inputs):
+    if spec.inputs.is_one(inputs) or not isinstance(inputs, list):
         return Call([read_item(spec.inputs, inputs, parts, "inputs")], False, moved)
     if not inputs:
         raise InvalidInputError("`inputs` is an empty list.", "inputs")

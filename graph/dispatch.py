@@ -82,7 +82,10 @@ class Dispatcher:
         try:
             canonical = canonical_task(task)
         except KeyError as error:
-            raise UnknownModelError(f"{str(error.args[0]).capitalize().rstrip('.')}.") from None
+            said = str(error.args[0])
+            raise UnknownModelError(
+                f"{said[0].upper()}{said[1:].rstrip('.?')}{'?' * said.endswith('?') or '.'}"
+            ) from None
         serving = [target for target in self.targets.values() if target.spec.name == canonical]
         if not serving:
             served = ", ".join(sorted({target.spec.name for target in self.targets.values()}))

@@ -105,7 +105,10 @@ def wav_bytes(samples: npt.NDArray[Any], rate: int) -> bytes:
 
 
 def _dumps(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a generated text may end in half of a character
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _zero_shot(output: Any) -> Any:

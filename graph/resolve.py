@@ -1,12 +1,42 @@
 """Filling in what the configuration leaves out: tasks inferred from models, names from tasks."""
 
 from collections import Counter
+from typing import Any
+
+from pydantic import ValidationError
 
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError, InvalidParameterError
 from deployments.parameters import accepted_names, merge_parameters
 from deployments.tasks import TASKS
-from graph.config import GraphConfig
+from graph.config import GraphConfig, read_config
+
+
+def configure(args: dict[str, Any]) -> GraphConfig:
+    """Read ``args`` of the application and fill in what they leave out.
+
+    Raises:
+        ConfigError: every mistake at its path: keys, values and default parameters alike.
+    """
+    try:
+        config = read_config(args)
+    except ConfigError as error:
+        raise ConfigError(error.message, (*error.mistakes, *_parameters_of_sound_models(args))) from None
+    return resolve(config)
+
+
+def _parameters_of_sound_models(args: dict[str, Any]) -> list[str]:
+    """Mistakes in the default parameters of those models that have no others."""
+    mistakes = []
+    models = args.get("models")
+    for index, item in enumerate(models if isinstance(models, list) else []):
+        try:
+            model = ModelConfig.model_validate(item)
+        except ValidationError:
+            continue
+        if model.task is not None:
+            mistakes += _wrong_parameters(model, f"args.models[{index}]")
+    return mistakes
 
 
 def resolve(config: GraphConfig) -> GraphConfig:
@@ -51,8 +81,10 @@ def _wrong_parameters(model: ModelConfig, path: str) -> list[str]:
     """Mistakes in the default parameters."""
     spec = TASKS[model.canonical_task]
     optional = {name: spec.example_parameters.get(name) for name in spec.required}
-    try:
-        merge_parameters(spec, accepted_names(spec), optional, model.parameters)
-    except InvalidParameterError as error:
-        return [f"{path}.{error.field}: {error.message.rstrip('.')}."]
-    return []
+    mistakes = []
+    for name, value in model.parameters.items():
+        try:
+            merge_parameters(spec, accepted_names(spec), optional, {name: value})
+        except InvalidParameterError as error:
+            mistakes.append(f"{path}.{error.field}: {error.message.rstrip('.')}.")
+    return mistakes

@@ -28,7 +28,7 @@ class ImageToImagePipeline(Pipeline):
 
     def __call__(self, images: Any, **kwargs: Any) -> Any:
         """Transform one image or a list of images."""
-        return super().__call__(images, **kwargs)
+        return [] if isinstance(images, list) and not images else super().__call__(images, **kwargs)
 
     def preprocess(self, image: Any, timeout: float | None = None) -> Any:
         """Prepare one image."""

@@ -10,6 +10,8 @@ from transformers import GenerationConfig
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
+from deployments.legacy.generation import assistant, generate_arguments, honour_task_settings
+
 
 class ImageToTextPipeline(Pipeline):
     """``pipe(image)`` → ``[{"generated_text": str}]``; a list of images gives a list of those.
@@ -25,6 +27,10 @@ class ImageToTextPipeline(Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=256)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        honour_task_settings(self)
+
     def _sanitize_parameters(
         self,
         max_new_tokens: int | None = None,
@@ -37,6 +43,7 @@ class ImageToTextPipeline(Pipeline):
             if "max_new_tokens" in forward:
                 raise ValueError("`max_new_tokens` is given both as an argument and inside `generate_kwargs`")
             forward["max_new_tokens"] = max_new_tokens
+        forward |= assistant(self)
         given = {"prompt": prompt, "timeout": timeout}
         return {name: value for name, value in given.items() if value is not None}, forward, {}
 
@@ -45,6 +52,8 @@ class ImageToTextPipeline(Pipeline):
         inputs = kwargs.pop("images", inputs)
         if inputs is None:
             raise ValueError("Cannot call the image-to-text pipeline without an inputs argument!")
+        if isinstance(inputs, list) and not inputs:
+            return []
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, image: Any, prompt: str | None = None, timeout: float | None = None) -> Any:
@@ -65,8 +74,8 @@ class ImageToTextPipeline(Pipeline):
         return encoded
 
     def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
-        inputs = model_inputs.pop(self.model.main_input_name)
-        return self.model.generate(inputs, **model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+        inputs = model_inputs.pop(self.model.main_input_name, None)  # none: GIT, which wants text, without a prompt
+        return self.model.generate(inputs, **model_inputs, **generate_arguments(self, generate_kwargs))
 
     def postprocess(self, model_outputs: Any) -> list[dict[str, str]]:
         """One record for each generated sequence."""

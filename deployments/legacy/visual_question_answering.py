@@ -10,6 +10,8 @@ from transformers import GenerationConfig
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
+from deployments.legacy.generation import assistant, generate_arguments, honour_task_settings
+
 
 class VisualQuestionAnsweringPipeline(Pipeline):
     """``pipe(image=..., question=...)`` → ``[{"score", "answer"}]``, likeliest first.
@@ -31,6 +33,10 @@ class VisualQuestionAnsweringPipeline(Pipeline):
     _non_generation_params = ("top_k",)
     _default_generation_config = GenerationConfig(max_new_tokens=256)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        honour_task_settings(self)
+
     def _sanitize_parameters(
         self,
         top_k: int | None = None,
@@ -41,17 +47,18 @@ class VisualQuestionAnsweringPipeline(Pipeline):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         given = {"padding": padding, "truncation": truncation, "timeout": timeout}
         preprocess = {name: value for name, value in given.items() if value is not None}
-        return preprocess, {}, {} if top_k is None else {"top_k": top_k}
+        return preprocess, assistant(self), {} if top_k is None else {"top_k": top_k}
 
     def __call__(self, image: Any, question: Any = None, **kwargs: Any) -> Any:
         """Answer one question or many."""
         if question is None:
-            return super().__call__(image, **kwargs)
+            return [] if isinstance(image, list) and not image else super().__call__(image, **kwargs)
         if isinstance(image, Image.Image | str) and isinstance(question, str):
             return super().__call__({"image": image, "question": question}, **kwargs)
         images = [image] if isinstance(image, Image.Image | str) else image
         questions = [question] if isinstance(question, str) else question
-        return super().__call__([{"image": one, "question": asked} for asked in questions for one in images], **kwargs)
+        pairs = [{"image": one, "question": asked} for asked in questions for one in images]
+        return super().__call__(pairs, **kwargs) if pairs else []
 
     def preprocess(
         self, inputs: dict[str, Any], padding: Any = False, truncation: Any = False, timeout: float | None = None
@@ -64,7 +71,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
 
     def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
         if self.model.can_generate():
-            return self.model.generate(**model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+            return self.model.generate(**model_inputs, **generate_arguments(self, generate_kwargs))
         return self.model(**model_inputs)
 
     def postprocess(self, model_outputs: Any, top_k: int = 5) -> list[dict[str, Any]]:

@@ -95,11 +95,12 @@ class Chat(Form):
     def _message(self, message: Any, path: str) -> dict[str, Any]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str) or "content" not in message:
             raise InvalidInputError(f'`{path}` must be a message with "role" and "content".', path)
-        content = message["content"]
+        content = message.get("content")
         if isinstance(content, list) and self.media:
             content = [self._part(part, f"{path}.content[{index}]") for index, part in enumerate(content)]
         elif not isinstance(content, str):
-            raise InvalidInputError(f"`{path}.content` must be a string{' or a list of parts' * self.media}.", path)
+            at = f"{path}.content"
+            raise InvalidInputError(f"`{at}` must be a string{' or a list of parts' * self.media}.", at)
         return {**message, "content": content}
 
     @staticmethod

@@ -90,7 +90,7 @@ class MediaOf(Form):
         return f"{_ARTICLE[self.kind]} as base64, a data: URI or an http(s) URL"
 
     def read(self, value: Any, path: str) -> Any:
-        if isinstance(value, Media | RemoteMedia):
+        if isinstance(value, Media | RemoteMedia) and value.kind == self.kind:
             return value
         if isinstance(value, bytes):
             return Media(value, self.kind, path)
@@ -130,7 +130,7 @@ class Labels(Form):
 
     def read(self, value: Any, path: str) -> Any:
         if isinstance(value, str) and value.strip():
-            return [label.strip() for label in value.split(",") if label.strip()]
+            value = [label.strip() for label in value.split(",") if label.strip()]
         if isinstance(value, list) and value and all(isinstance(label, str) and label.strip() for label in value):
             return value
         raise self._refuse(value, path)
@@ -144,7 +144,8 @@ class Table(Form):
 
     def read(self, value: Any, path: str) -> dict[str, list[str]]:
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            value = {name: [row.get(name, "") for row in value] for name in value[0]}
+            names = dict.fromkeys(name for row in value for name in row)
+            value = {name: [row.get(name, "") for row in value] for name in names}
         if not isinstance(value, dict) or not value or not all(isinstance(column, list) for column in value.values()):
             raise self._refuse(value, path)
         if len({len(column) for column in value.values()}) != 1 or not next(iter(value.values())):

@@ -8,13 +8,14 @@ Pictures are written ``{"$image": "name.png"}``; a call is ``{"case", "task", "a
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from tests.legacy.models import CASES, CONTEXT
-from tests.tiny import checkpoint
+from tests.tiny import Case, checkpoint
 
 _QUESTION = "What is the book about?"
 _MORE: list[tuple[str, list[Any], dict[str, Any]]] = [
@@ -56,16 +57,13 @@ def calls() -> list[dict[str, Any]]:
     return found + [{"case": case_id, "args": args, "kwargs": kwargs} for case_id, args, kwargs in _MORE]
 
 
-def export(root: Path) -> None:
+def export(root: Path, cases: Sequence[Case], asked: list[dict[str, Any]]) -> None:
     """Write checkpoints, pictures and ``calls.json`` for the recorder."""
-    tasks = {case.id: case.task for case in CASES}
-    for case in CASES:
+    tasks = {case.id: case.task for case in cases}
+    for case in cases:
         checkpoint(case, root)
-    written = [
-        {**call, "task": tasks[call["case"]], "args": [_plain(arg, root, f"{index}") for arg in call["args"]]}
-        for index, call in enumerate(calls())
-    ]
-    (root / "calls.json").write_text(json.dumps(written))
+    written = [{**call, "task": tasks[call["case"]]} for call in asked]
+    (root / "calls.json").write_text(json.dumps([_plain(call, root, f"{i}") for i, call in enumerate(written)]))
 
 
 def _plain(value: Any, root: Path, name: str) -> Any:
@@ -74,8 +72,8 @@ def _plain(value: Any, root: Path, name: str) -> Any:
         return {"$image": f"{name}.png"}
     if isinstance(value, dict):
         return {key: _plain(part, root, f"{name}-{key}") for key, part in value.items()}
-    return value
+    return [_plain(part, root, f"{name}-{i}") for i, part in enumerate(value)] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
-    export(Path(sys.argv[1]))
+    export(Path(sys.argv[1]), CASES, calls())

@@ -1,6 +1,8 @@
-"""Answer ``calls.json`` with the pipelines of transformers 4.57 and write ``golden.json`` beside this file.
+"""Answer ``calls.json`` with the pipelines of transformers 4.57 and write the answers beside this file.
 
-Run with an interpreter that has that release, on a folder made by ``python -m tests.legacy.calls``.
+    PY4 tests/legacy/record.py DIR [NAME]     NAME: ``golden.json``, or ``golden/images.json``
+
+Run with an interpreter that has that release, on a folder made by ``python -m tests.legacy.calls`` or ``image_models``.
 """
 
 import base64
@@ -31,7 +33,7 @@ def load(value: Any) -> Any:
         return Image.open(ROOT / value["$image"]).convert("RGB")
     if isinstance(value, dict):
         return {key: load(part) for key, part in value.items()}
-    return value
+    return [load(part) for part in value] if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:
@@ -54,10 +56,11 @@ def main() -> None:
     torch.set_num_threads(1)
     answers = []
     for call in json.loads((ROOT / "calls.json").read_text()):
-        answer = pipe(call["case"], call["task"])(*map(load, call["args"]), **call["kwargs"])
+        answer = pipe(call["case"], call["task"])(*map(load, call["args"]), **load(call["kwargs"]))
         answers.append({"case": call["case"], "kwargs": call["kwargs"], "answer": plain(answer)})
     golden = {"transformers": transformers.__version__, "answers": answers}
-    Path(__file__).with_name("golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    target = Path(__file__).parent / (sys.argv[2] if len(sys.argv) > 2 else "golden.json")
+    target.write_text(json.dumps(golden, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from PIL import Image
 
 import graph
 from deployments.codec import MEDIA_TYPE, from_json
-from graph.client import unpack_tensors
+from deployments.tensors import unpack_tensors
 from tests.serve.cluster import deploy
 from tests.serve.local import local_pipeline, sampling_rate
 from tests.serve.parity_cases import GROUPS
