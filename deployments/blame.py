@@ -69,7 +69,7 @@ def explain_parameters(error: Exception) -> PipelineGraphError:
 def _missing_package(error: BaseException) -> str | None:
     """Name of the optional package whose absence ``error`` is about."""
     text = str(error).lower()
-    named = type(error).__name__ == "TesseractNotFoundError" or "pytesseract is not available" in text
+    named = type(error).__name__ == "TesseractNotFoundError" or "without word_boxes" in text
     if not isinstance(error, ImportError) and not named:
         return None
     return next((name for name in _INSTALL if name in text), None)
