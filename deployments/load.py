@@ -71,7 +71,7 @@ def _pipeline(config: ModelConfig, ref: ModelRef) -> Any:
     from deployments import legacy
 
     if TASKS[config.canonical_task].removed:
-        legacy.register(config.task)
+        legacy.register()
     arguments: dict[str, Any] = {
         "model": ref.name_or_path,
         "revision": ref.revision,

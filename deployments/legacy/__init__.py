@@ -80,12 +80,8 @@ def legacy_pipeline(task: str, model: Any = None, **kwargs: Any) -> Any:
     return transformers.pipeline(task, model=model, **kwargs)
 
 
-def register(task: str | None = None) -> None:
-    """Make ``transformers.pipeline`` know the removed tasks; doing it again changes nothing.
-
-    Args:
-        task: not needed; ``translation_xx_to_yy`` becomes known when it is asked for.
-    """
+def register() -> None:
+    """Make ``transformers.pipeline`` know the removed tasks; doing it again changes nothing."""
     import transformers
     from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def pipe(case_id: str, root: Path) -> Any:
     case = BY_ID[case_id]
-    legacy.register(case.task)
+    legacy.register()
     return transformers.pipeline(case.task, model=str(checkpoint(case, root)), device="cpu")
 
 
@@ -87,7 +87,7 @@ def test_a_batch_answers_as_singles(case: Any, root: Path) -> None:
 
 
 def test_the_registry_knows_the_removed_tasks_and_no_longer_refuses_them() -> None:
-    legacy.register("translation_en_to_fr")
+    legacy.register()
     for task in (*legacy.LEGACY_TASKS, "vqa", "translation_en_to_fr"):
         assert transformers.pipelines.check_task(task)[1]["type"] in ("text", "image", "multimodal")
     with pytest.raises(KeyError):

@@ -36,7 +36,7 @@ def test_the_table_is_light() -> None:
 def test_registering_again_changes_nothing() -> None:
     legacy.register()
     tasks, resolve = dict(pipelines.SUPPORTED_TASKS), pipelines._resolve_deprecated_task
-    legacy.register("translation_en_to_fr")
+    legacy.register()
     assert tasks == pipelines.SUPPORTED_TASKS
     assert pipelines._resolve_deprecated_task is resolve
 

@@ -17,7 +17,7 @@ from tests.tiny import Case, checkpoint, stand_in
 def local_pipeline(case: Case, checkpoints: Path) -> Any:
     """``pipeline(task, model=...)`` on the CPU."""
     if TASKS[canonical_task(case.task)].removed:
-        legacy.register(case.task)
+        legacy.register()
     stand_in.install()
     source = str(checkpoint(case, checkpoints))
     if case.task == "decision":  # given only a name, upstream first builds a decision head of billions of parameters

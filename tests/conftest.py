@@ -1,4 +1,4 @@
-"""These tests register the removed tasks in the process; other folders ask what transformers itself knows."""
+"""Some tests register the removed tasks in this process; others ask what transformers itself knows."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ import pytest
 from transformers import pipelines
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _upstream_tasks_restored() -> Iterator[None]:
-    """Undo the registrations after the last test of this folder."""
+    """Undo the registrations after the last test of the file."""
     tables = pipelines.PIPELINE_REGISTRY.supported_tasks, pipelines.PIPELINE_REGISTRY.task_aliases
     before, resolve = [dict(table) for table in tables], pipelines._resolve_deprecated_task
     yield
