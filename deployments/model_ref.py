@@ -50,7 +50,7 @@ def parse_model_ref(text: str, revision: str | None = None) -> ModelRef:
     if text.startswith("package:"):
         return _local(text, _in_package(text))
     path = Path(text).expanduser()
-    if path.exists():
+    if text and path.exists():
         return _local(text, path)
     if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
         raise ModelReferenceError(f"there is no {text} on this machine")
