@@ -30,6 +30,7 @@ def cluster() -> Iterator[str]:
     """Ray with Serve's proxy; gives its URL. Logical CPUs are plenty: placement is not what is tested here."""
     port = free_port()
     ray.init(
+        address="local",  # never a cluster that happens to run on this machine
         num_cpus=64,
         include_dashboard=False,
         namespace="serve",
