@@ -27,6 +27,7 @@ _INSTALL = {
     "gguf": "pip install 'pipeline-graph[gguf]'",
     "phonemizer": "pip install phonemizer, and the program espeak-ng",
     "timm": "pip install timm",
+    "scipy": "pip install scipy",
     "pyctcdecode": "pip install pyctcdecode kenlm",
 }
 
