@@ -51,12 +51,12 @@ def deploy(url: str, args: dict[str, Any], ready: bool = True) -> None:
     _run(build(args), name="pipelines", route_prefix="/", _blocking=False)
     names = {model.get("name") or model.get("task") for model in args["models"]}
     if ready:
-        until(lambda: _ready(url, names), 240)
+        until(lambda: _ready(url, names), 280)
 
 
 def _ready(url: str, names: set[Any]) -> bool:
     try:
-        body = httpx.get(f"{url}/ready", timeout=10).json()
+        body = httpx.get(f"{url}/ready", timeout=30).json()
     except (httpx.HTTPError, ValueError):
         return False
     if set(body.get("models", ())) != names:

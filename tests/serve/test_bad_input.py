@@ -101,12 +101,12 @@ def test_a_bad_request_is_refused_with_a_sentence(
 
 
 def test_a_body_of_another_kind_is_refused(server: str) -> None:
-    answer = httpx.post(f"{server}/models/photo", content=b"<a/>", headers={"content-type": "text/xml"})
+    answer = httpx.post(f"{server}/models/photo", content=b"<a/>", headers={"content-type": "text/xml"}, timeout=60)
     assert (answer.status_code, answer.json()["error_type"]) == (415, "unsupported_media")
 
 
 def test_the_wrong_method_is_refused_in_the_one_shape(server: str) -> None:
-    answer = httpx.delete(f"{server}/models/photo")
+    answer = httpx.delete(f"{server}/models/photo", timeout=60)
     assert (answer.status_code, answer.json()["error_type"]) == (405, "method_not_allowed")
 
 
@@ -115,13 +115,13 @@ def test_no_caller_brings_code_or_models(server: str, name: str) -> None:
     sound = base64.b64encode(b"RIFF").decode()
     for parameters in ({name: "x/y"}, {"generate_kwargs": {name: "x/y"}}):
         body = json.dumps({"inputs": sound, "parameters": parameters})
-        answer = httpx.post(f"{server}/models/speech", content=body)
+        answer = httpx.post(f"{server}/models/speech", content=body, timeout=60)
         assert (answer.status_code, answer.json()["error_type"]) == (422, "invalid_parameter")
 
 
 def test_the_request_id_of_the_caller_is_kept(server: str) -> None:
     headers = {"x-request-id": "mine-42"}
-    answer = httpx.post(f"{server}/models/classify", content='{"inputs": "hello"}', headers=headers)
+    answer = httpx.post(f"{server}/models/classify", content='{"inputs": "hello"}', headers=headers, timeout=60)
     assert answer.headers.get_list("x-request-id") == ["mine-42"]
 
 
