@@ -79,7 +79,7 @@ def test_a_model_that_cannot_load_leaves_the_others_serving(url: str) -> None:
     status = serve.status().applications["pipelines"].deployments
     assert "the weights are gone" in status["broken"].message
     assert set(status) == {"a", "broken", "router"}
-    deploy(url, {"models": [fake("a"), fake("broken")]})  # mended, it comes up
+    deploy(url, {"models": [fake("a"), fake("broken")]}, ready=False)  # mended, it comes up
     until(lambda: echo(url, "broken").status_code == 200, 60)
 
 
@@ -95,10 +95,10 @@ def test_fractional_cpus_and_bounds_reach_serve(url: str) -> None:
 def test_callers_join_into_batches_while_the_model_is_busy(url: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    deploy(url, {"models": [fake("a", init={"forward_s": 2.0}, batch={"max_items": 32})]})
+    deploy(url, {"models": [fake("busy", init={"forward_s": 2.0}, batch={"max_items": 32})]})
     with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(24) as callers:
         answers = list(
-            callers.map(lambda index: client.post("/models/a", json={"inputs": f"{index}"}).json(), range(24))
+            callers.map(lambda index: client.post("/models/busy", json={"inputs": f"{index}"}).json(), range(24))
         )
     assert [answer["echo"] for answer in answers] == [str(index) for index in range(24)]
     assert max(answer["batch_size"] for answer in answers) > 1
