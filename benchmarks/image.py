@@ -1,0 +1,28 @@
+"""Images of mixed size as JPEG: decoded inside the measure on both sides, base64 in JSON on the served one."""
+
+import io
+
+from PIL import Image
+
+from benchmarks import data, models
+from benchmarks.comparison import Comparison, Part
+from benchmarks.settings import Settings
+
+_COUNT = 64
+
+
+def make(settings: Settings) -> Comparison:
+    """The comparison on images."""
+    files = data.images(settings.count(_COUNT), settings.seed)
+    part = Part(
+        name="image",
+        task="image-classification",
+        model=models.image_classifier(settings.seed),
+        unit="images",
+        inputs=lambda: [Image.open(io.BytesIO(file)) for file in files],
+        sent=list(files),
+        parameters={},
+        batch_sizes=(1, 4, 8),
+        clients={1: 1, 16: 2, 64: 3},
+    )
+    return Comparison(part, settings)

@@ -1,0 +1,123 @@
+"""What moves through a replica: a `Work` is one request; its `Chunk` objects are what the model runs.
+
+Most requests are one chunk. Zero-shot label pairs, windows of a long text and pieces of a long sound are several, and
+those of different requests may share a batch of the model.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# seconds by which items of a long list stand behind single requests that arrive in the meantime
+BULK_HANDICAP_S = 0.5
+
+Outcome = Any  # the pipeline's answer, or a PipelineGraphError
+
+
+@dataclass(eq=False)
+class Call:
+    """One run of the pipeline as upstream's ``__call__`` asked for it; a request rarely has more than one.
+
+    Args:
+        inputs: what ``preprocess`` takes.
+        preprocess, forward, postprocess: keyword arguments of the three stages.
+    """
+
+    inputs: Any
+    preprocess: dict[str, Any]
+    forward: dict[str, Any]
+    postprocess: dict[str, Any]
+    outputs: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Done:
+    """An outcome with its figures.
+
+    Args:
+        outcome: the answer, or the error to raise.
+        queue_s, preprocess_s, forward_s, postprocess_s: seconds in each stage; the forward time is that of the
+            batches it was part of.
+        batch_size: chunks in the largest of these batches (>=1).
+        padding_waste: share of padding in these batches, in [0, 1), the largest.
+    """
+
+    outcome: Outcome
+    queue_s: float = 0.0
+    preprocess_s: float = 0.0
+    forward_s: float = 0.0
+    postprocess_s: float = 0.0
+    batch_size: int = 1
+    padding_waste: float = 0.0
+
+
+@dataclass(eq=False)
+class Work:
+    """One request on its way through the stages.
+
+    Args:
+        inputs: decoded, in the pipeline's call form.
+        parameters: merged call parameters.
+        request_id: for the log.
+        bulk: an item of a list; single requests go before it for `BULK_HANDICAP_S`.
+    """
+
+    inputs: Any
+    parameters: dict[str, Any]
+    request_id: str = ""
+    bulk: bool = False
+    arrived_s: float = field(default_factory=time.perf_counter)
+    number: int = field(default_factory=itertools.count().__next__)
+    abandoned: bool = False
+    future: "asyncio.Future[Done] | None" = None
+    # filled by the stages
+    template: Any = None
+    calls: list[Call] = field(default_factory=list)
+    pending: int = 0
+    error: Exception | None = None
+    preprocess_s: float = 0.0
+    forward_s: float = 0.0
+    batch_size: int = 1
+    padding_waste: float = 0.0
+
+    @property
+    def order(self) -> tuple[float, int]:
+        """Sorts oldest first. The handicap is bounded, so a flood of single requests cannot starve a list."""
+        return self.arrived_s + BULK_HANDICAP_S * self.bulk, self.number
+
+    def done(self, outcome: Outcome, postprocess_s: float = 0.0) -> Done:
+        """The outcome with this work's figures."""
+        spent = time.perf_counter() - self.arrived_s
+        queue_s = max(0.0, spent - self.preprocess_s - self.forward_s - postprocess_s)
+        return Done(
+            outcome, queue_s, self.preprocess_s, self.forward_s, postprocess_s, self.batch_size, self.padding_waste
+        )
+
+
+@dataclass(eq=False)
+class Chunk:
+    """One row of a batch.
+
+    Args:
+        work: the request it belongs to.
+        call: the run of the pipeline it belongs to.
+        position: among the chunks of ``call``.
+        inputs: of the model, batch dimension 1.
+        size: what it costs, in the task's unit (tokens, pixels, seconds).
+        group: chunks of equal group may share a batch; None shares with nobody.
+    """
+
+    work: Work
+    call: Call
+    position: int
+    inputs: Mapping[str, Any]
+    size: float
+    group: Hashable
+
+    @property
+    def order(self) -> tuple[float, int]:
+        """That of its request."""
+        return self.work.order
