@@ -5,22 +5,21 @@ taking the padding off again.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from transformers.pipelines.base import pad_collate_fn
 from transformers.utils import ModelOutput
 
-Mode = Literal["padded", "equal", "alone"]
-Unit = Literal["tokens", "pixels", "seconds"]
+from deployments.tasks.spec import BatchMode, Unit
 
 _NEVER_PADDED = ("pixel_values", "image")  # upstream stacks these
 _FRAMES_PER_S = 100.0  # spectrograms of every speech model here have a hop of 10 ms
 _TOKEN_KEYS = ("input_ids", "decoder_input_ids")
 
 
-def signature(inputs: Mapping[str, Any], mode: Mode) -> Hashable:
+def signature(inputs: Mapping[str, Any], mode: BatchMode) -> Hashable:
     """Equal for chunks that can be joined; None for a chunk that cannot be joined at all.
 
     In mode ``padded`` texts and sounds of any length fit together, in mode ``equal`` only tensors of one shape.
@@ -50,7 +49,7 @@ def size(inputs: Mapping[str, Any], unit: Unit, sampling_rate: int | None) -> fl
         return float(max((_width(inputs[key]) for key in _TOKEN_KEYS if key in inputs), default=1))
     if unit == "seconds":
         if "input_features" in inputs:
-            return max(inputs["input_features"].shape[1:]) / _FRAMES_PER_S
+            return float(max(inputs["input_features"].shape[1:])) / _FRAMES_PER_S
         return _width(inputs.get("input_values")) / (sampling_rate or 16000)
     pixels = inputs.get("pixel_values", inputs.get("image"))
     # (1, channels, height, width), with a dimension more for frames
@@ -69,11 +68,15 @@ def collator(pipe: Any) -> tuple[Callable[[list[Any]], dict[str, Any]] | None, s
         return None, str(error).split(". ")[0]
 
 
+class Column(list[Any]):
+    """Values of a batch that are no tensors, one a row; told apart from a value that is a list itself."""
+
+
 def stack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Join rows whose tensors have equal shapes; other values become lists, as upstream's join makes them."""
+    columns = {key: Column(row[key] for row in rows) for key in rows[0]}
     return {
-        key: torch.cat([row[key] for row in rows]) if isinstance(value, torch.Tensor) else [row[key] for row in rows]
-        for key, value in rows[0].items()
+        key: torch.cat(column) if isinstance(column[0], torch.Tensor) else column for key, column in columns.items()
     }
 
 

@@ -31,14 +31,48 @@ class MediaLimits(StrictModel):
 
 
 class BatchConfig(StrictModel):
-    """How requests join into one pipeline call.
+    """How requests share batches of the model. Taken over by running replicas.
 
     Args:
-        max_items: requests in one call (>=1, default 32). With 32, a hundred waiting requests with equal parameters
-            run as 32 + 32 + 32 + 4.
+        mode: ``auto`` (what the task and a check at start allow), ``padded`` (inputs of any length), ``equal`` (only
+            inputs of one shape) or ``alone``.
+        max_items: rows of one batch (>=1, default 32). With 32, a hundred waiting texts of one length run as
+            32 + 32 + 32 + 4.
+        max_padded_tokens: rows x the longest row of a batch of texts, with the tokens to generate (default 16384).
+        max_padded_pixels: the same for images, after the image processor (default 8388608: 167 of 224 x 224, or 8 of
+            1024 x 1024).
+        max_padded_audio_s: the same for sounds (seconds, default 480: 16 pieces of 30 s).
+        max_padding_waste: share of a batch that may be padding, in [0, 1) (default 0.2).
     """
 
+    mode: Literal["auto", "padded", "equal", "alone"] = "auto"
     max_items: int = Field(default=32, ge=1, le=4096)
+    max_padded_tokens: int = Field(default=16384, ge=1)
+    max_padded_pixels: int = Field(default=8_388_608, ge=1)
+    max_padded_audio_s: float = Field(default=480, gt=0)
+    max_padding_waste: float = Field(default=0.2, ge=0, lt=1)
+
+    def max_padded(self, unit: Literal["tokens", "pixels", "seconds"]) -> float:
+        """The bound in a task's unit."""
+        bounds = {
+            "tokens": self.max_padded_tokens,
+            "pixels": self.max_padded_pixels,
+            "seconds": self.max_padded_audio_s,
+        }
+        return float(bounds[unit])
+
+
+class CacheConfig(StrictModel):
+    """Answers kept for equal requests, in each replica.
+
+    Args:
+        max_bytes: memory for answers (>=0; default 0: none are kept). Only of tasks and settings whose answer is always
+            the same; the least used are forgotten first.
+        share_running: answer equal requests that arrive while one of them runs with its answer (default true).
+    """
+
+    max_bytes: int = Field(default=0, ge=0)
+    share_running: bool = True
 
 
 class ScaleConfig(StrictModel):
@@ -110,7 +144,7 @@ class ModelConfig(StrictModel):
         quantization: ``none``, ``8bit`` or ``4bit`` (bitsandbytes).
         trust_remote_code: run Python code that the model repository ships (default false).
         warm_up: run the task's example once before the replica takes requests (default true).
-        batch, scale, resources: see `BatchConfig`, `ScaleConfig`, `ResourceConfig`.
+        batch, cache, scale, resources: see `BatchConfig`, `CacheConfig`, `ScaleConfig`, `ResourceConfig`.
     """
 
     name: str | None = None
@@ -131,6 +165,7 @@ class ModelConfig(StrictModel):
     trust_remote_code: bool = False
     warm_up: bool = True
     batch: BatchConfig = BatchConfig()
+    cache: CacheConfig = CacheConfig()
     scale: ScaleConfig = ScaleConfig()
     resources: ResourceConfig = ResourceConfig()
 
@@ -182,9 +217,13 @@ class ModelConfig(StrictModel):
 
     def load_key(self) -> dict[str, Any]:
         """All that needs a new replica when it changes: everything but name, defaults, batching and scaling."""
-        light = {"name", "parameters", "batch", "scale"}
+        light = {"name", "parameters", "batch", "cache", "scale"}
         return self.model_dump(mode="json", exclude=light)
 
     def live_config(self) -> dict[str, Any]:
         """What a running replica takes over without loading again: Serve's ``user_config``."""
-        return {"parameters": self.parameters, "batch": self.batch.model_dump(mode="json")}
+        return {
+            "parameters": self.parameters,
+            "batch": self.batch.model_dump(mode="json"),
+            "cache": self.cache.model_dump(mode="json"),
+        }

@@ -3,17 +3,21 @@
 import time
 from typing import Any
 
+from deployments.collate import Column
+
 
 class FakePipeline:
-    """Echoes its inputs.
+    """Echoes its inputs, through the same stages as a real pipeline.
 
     Args:
         load_error: message of a failure while loading; None loads.
-        forward_s: seconds that every call takes, however many inputs it has.
+        forward_s: seconds that every batch takes, however many inputs it has.
     """
 
     task = "fake"
+    tokenizer = None
     feature_extractor = None
+    image_processor = None
 
     def __init__(self, load_error: str | None = None, forward_s: float = 0.0) -> None:
         if load_error is not None:
@@ -21,21 +25,38 @@ class FakePipeline:
         self._forward_s = forward_s
         self.batch_sizes: list[int] = []
 
-    def _sanitize_parameters(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        return {}, {}, {}
+    def _sanitize_parameters(
+        self, sleep_s: float = 0.0, fail_on: Any = None, **_: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return {}, {"sleep_s": sleep_s, "fail_on": fail_on}, {}
 
-    def __call__(
-        self, inputs: Any, batch_size: int = 1, sleep_s: float = 0.0, fail_on: Any = None, **_: Any
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """``{"echo": input, "batch_size": n}`` for each input, after ``sleep_s`` and ``forward_s`` seconds.
+    def __call__(self, inputs: Any, **parameters: Any) -> Any:
+        """``{"echo": input, "batch_size": n}``, after ``sleep_s`` and ``forward_s`` seconds."""
+        return self.run_single(inputs, *self._sanitize_parameters(**parameters))
+
+    def run_single(self, inputs: Any, preprocess: Any, forward: Any, postprocess: Any) -> Any:
+        """The three stages on one input."""
+        return self.postprocess(self.forward(self.preprocess(inputs, **preprocess), **forward), **postprocess)
+
+    def preprocess(self, inputs: Any) -> dict[str, Any]:
+        """The input as it is."""
+        return {"echo": inputs}
+
+    def forward(self, model_inputs: dict[str, Any], sleep_s: float = 0.0, fail_on: Any = None) -> dict[str, Any]:
+        """One batch: lists where there are several inputs.
 
         Raises:
             RuntimeError: an input equals ``fail_on``.
         """
-        items = inputs if isinstance(inputs, list) else [inputs]
-        self.batch_sizes.append(len(items))
+        echo = model_inputs["echo"]
+        many = isinstance(echo, Column)
+        count = len(echo) if many else 1
+        self.batch_sizes.append(count)
         time.sleep(self._forward_s + sleep_s)
-        if fail_on is not None and fail_on in items:
+        if fail_on is not None and fail_on in (echo if many else [echo]):
             raise RuntimeError("the fake model fails on this input, as it was told to")
-        answers = [{"echo": item, "batch_size": len(items)} for item in items]
-        return answers if isinstance(inputs, list) else answers[0]
+        return {"echo": echo, "batch_size": [count] * count if many else count}
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one input."""
+        return dict(model_outputs)

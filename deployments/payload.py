@@ -55,11 +55,13 @@ class TaskRequest:
         inputs: one item in the call form of the task's pipeline.
         parameters: call parameters; merged over the configured defaults.
         request_id: as in the ``x-request-id`` header; for the log.
+        bulk: an item of a list, behind which single requests need not wait.
     """
 
     inputs: Any
     parameters: dict[str, Any] = field(default_factory=dict)
     request_id: str = ""
+    bulk: bool = False
 
     def __repr__(self) -> str:
         return f"TaskRequest(request_id={self.request_id!r}, parameters={sorted(self.parameters)})"
@@ -67,11 +69,25 @@ class TaskRequest:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds spent in each stage on the replica."""
+    """Seconds spent in each stage on the replica.
+
+    Args:
+        decode_s: media to pixels and samples.
+        queue_s: waiting between the stages.
+        preprocess_s, postprocess_s: of this request alone.
+        forward_s: of the batches it was part of.
+    """
 
     decode_s: float = 0.0
     queue_s: float = 0.0
-    inference_s: float = 0.0
+    preprocess_s: float = 0.0
+    forward_s: float = 0.0
+    postprocess_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.decode_s + self.queue_s + self.preprocess_s + self.forward_s + self.postprocess_s
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,9 +97,13 @@ class TaskResult:
     Args:
         output: what the local pipeline returns for this input, tensors as `Tensor`.
         times: where the time went.
-        batch_size: requests that shared the pipeline call (>=1).
+        batch_size: chunks in the largest batch of the model that this request was part of (>=1).
+        padding_waste: share of padding in such a batch, in [0, 1).
+        source: ``none`` if computed for this request, ``shared`` with an equal one that was running, ``hit`` if kept.
     """
 
     output: Any
     times: StageTimes = StageTimes()
     batch_size: int = 1
+    padding_waste: float = 0.0
+    source: Literal["none", "shared", "hit"] = "none"

@@ -1,24 +1,27 @@
 """The Serve deployment of one configured model: loads it once, and answers `TaskRequest` with `TaskResult`."""
 
 import asyncio
-import logging
 import time
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray import serve
 
-from deployments.batch import Batcher, Work, failed
-from deployments.config import BatchConfig, MediaLimits, ModelConfig
-from deployments.errors import MissingDependencyError, ModelLoadError, PipelineGraphError, RequestError
+from deployments.batch import Batcher, Inbox
+from deployments.config import BatchConfig, CacheConfig, MediaLimits, ModelConfig
+from deployments.engine import Engine
+from deployments.errors import PipelineGraphError
+from deployments.keys import value_key
 from deployments.load import load
 from deployments.media import MediaDecoder
+from deployments.metrics import Metrics
 from deployments.parameters import merge_parameters
 from deployments.payload import StageTimes, TaskRequest, TaskResult
 from deployments.run import PipelineRunner
-from deployments.warm_up import warm_up_input
-
-logger = logging.getLogger("ray.serve")
+from deployments.share import Sharing
+from deployments.warm_up import warm_up
+from deployments.work import Done, Work
 
 
 @serve.deployment
@@ -38,35 +41,31 @@ class PipelineReplica:
         _set_threads(self._config.resources.num_cpus)
         loaded = load(self._config)
         self._ref = loaded.ref
-        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media))
+        self._metrics = Metrics(str(self._config.name))
+        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
         self._defaults = dict(self._config.parameters)
-        self._batcher = Batcher(self._runner.run, self._config.batch.max_items)
         self._decoding = ThreadPoolExecutor(2, thread_name_prefix="decode")
-        self._warm_up()
-
-    def _warm_up(self) -> None:
-        """Run the task's example; the replica does not start if the model cannot answer it."""
-        if not self._config.warm_up:
-            return
-        decoder = self._runner.decoder()
-        try:
-            spec = self._runner.spec
-            defaults = {name: value for name, value in self._defaults.items() if name in spec.required}
-            parameters = {**spec.example_parameters, **defaults}
-            inputs = decoder.decode(warm_up_input(self._runner))
-            outcome = self._runner.run([inputs], parameters, ["warm-up"])[0]
-        finally:
-            decoder.close()
-        if isinstance(outcome, RequestError | MissingDependencyError):
-            # the example does not suit this very model; callers may still send what does
-            logger.warning("%s does not take the warm-up example: %s", self._config.name, outcome)
-        elif failed(outcome):
-            raise ModelLoadError(f"{self._config.name}: the model failed on the warm-up example; see the log above.")
+        if self._config.warm_up:
+            warm_up(self._runner, self._defaults)
+        self._runner.use_mode(self._config.batch.mode)
+        self._sharing = Sharing(self._config.cache)
+        inbox, limits = Inbox(), self._runner.batch_limits(self._config.batch)
+        self._engine = Engine(self._runner.stages, limits, self._metrics, inbox.deliver)
+        self._batcher = Batcher(self._engine, inbox)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take over new call defaults and batch limits; the weights stay."""
+        """Take over new call defaults, batch limits and cache; the weights stay."""
+        batch = BatchConfig.model_validate(user_config["batch"])
         self._defaults = dict(user_config["parameters"])
-        self._batcher.max_items = BatchConfig.model_validate(user_config["batch"]).max_items
+        self._engine.limits = self._runner.batch_limits(batch)
+        self._runner.use_mode(batch.mode)
+        self._sharing.reconfigure(CacheConfig.model_validate(user_config["cache"]))
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        reason = self._engine.unwell()
+        if reason is not None:
+            raise RuntimeError(f"{self._config.name} can answer no more: {reason}")
 
     async def __call__(self, request: TaskRequest) -> TaskResult:
         """Answer one request.
@@ -76,16 +75,34 @@ class PipelineReplica:
             InferenceError: the model failed on it.
         """
         parameters = merge_parameters(self._runner.spec, self._runner.accepted, self._defaults, request.parameters)
-        decoder, started = self._runner.decoder(), time.perf_counter()
-        try:
-            inputs = await self._decode(decoder, request.inputs)
-            decoded = time.perf_counter()
-            done = await self._batcher.submit(Work(inputs, parameters, request.request_id))
-        finally:
-            decoder.close()
+        decode_s = 0.0
+
+        async def compute() -> Done:
+            nonlocal decode_s
+            decoder, started = self._runner.decoder(), time.perf_counter()
+            try:
+                inputs = await self._decode(decoder, request.inputs)
+                decode_s = time.perf_counter() - started
+                return await self._batcher.submit(Work(inputs, parameters, request.request_id, request.bulk))
+            finally:
+                decoder.close()
+
+        if self._runner.repeatable(parameters):
+            done, source = await self._sharing.answer(await self._key(request.inputs, parameters), compute)
+        else:
+            done, source = await compute(), "none"
+        if source != "none":
+            self._metrics.shared()
         if isinstance(done.outcome, PipelineGraphError):
             raise done.outcome
-        return TaskResult(done.outcome, StageTimes(decoded - started, done.queue_s, done.inference_s), done.batch_size)
+        times = StageTimes() if source == "hit" else StageTimes(decode_s, *done.stages_s)
+        return TaskResult(done.outcome, times, done.batch_size, done.padding_waste, source)
+
+    async def _key(self, inputs: Any, parameters: dict[str, Any]) -> Hashable:
+        """Key of a request; hashing media is not for the event loop."""
+        if isinstance(inputs, str):
+            return value_key([inputs, parameters])
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, value_key, [inputs, parameters])
 
     async def _decode(self, decoder: MediaDecoder, inputs: Any) -> Any:
         """Media decoded off the event loop; plain text passes at once."""
@@ -94,14 +111,17 @@ class PipelineReplica:
         return await asyncio.get_running_loop().run_in_executor(self._decoding, decoder.decode, inputs)
 
     async def info(self) -> dict[str, Any]:
-        """What is loaded: architecture, dtype, device, revision, parameters accepted, defaults."""
+        """What is loaded: architecture, dtype, device, revision, parameters accepted, defaults, batching."""
         revision = self._ref.revision if self._ref is not None else None
         commit = getattr(getattr(getattr(self._runner.pipe, "model", None), "config", None), "_commit_hash", None)
+        limits = self._runner.forwarder.limits(self._engine.limits)
         return {
             **self._runner.info(),
             "revision": commit or revision,
             "defaults": self._defaults,
-            "max_batch_items": self._batcher.max_items,
+            "max_batch_items": limits.max_items,
+            "max_padded_cost": limits.max_padded_cost,
+            "max_padding_waste": limits.max_padding_waste,
         }
 
 

@@ -1,43 +1,59 @@
-"""One loaded pipeline and its runs: list of inputs → list of outcomes, each with its own answer or error.
+"""One loaded pipeline with its three stages. No Ray import, and nothing asynchronous."""
 
-No Ray import, and nothing asynchronous: the caller keeps it on one thread, since pipelines share mutable state
-(fast tokenizers' padding and truncation settings among it).
-"""
-
-import copy
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from deployments.blame import explain, explain_parameters
-from deployments.config import MediaLimits, ModelConfig
-from deployments.errors import InferenceError, PipelineGraphError, RequestError
+from deployments.config import BatchConfig, MediaLimits, ModelConfig
+from deployments.errors import PipelineGraphError
+from deployments.finish import Finisher
+from deployments.forward import Forwarder
+from deployments.generation import samples
 from deployments.load import Loaded
 from deployments.media import MediaDecoder
+from deployments.observe import Observer
 from deployments.parameters import accepted_names
+from deployments.plan import Limits
+from deployments.prepare import Preparer
 from deployments.tasks import TASKS
-from deployments.tensors import pack_tensors, unpack_tensors
+from deployments.tasks.spec import BatchMode
+from deployments.work import Chunk, Outcome, Work
 
 logger = logging.getLogger("pipeline_graph.run")
 
-Outcome = Any  # the pipeline's answer, or a PipelineGraphError
-
 
 class PipelineRunner:
-    """Runs one pipeline.
+    """A pipeline, its stages, and what is known of it.
 
     Args:
         config: the model's configuration.
         loaded: its pipeline.
         limits: bounds on decoded media.
+        observer: is told of every batch.
     """
 
-    def __init__(self, config: ModelConfig, loaded: Loaded, limits: MediaLimits) -> None:
+    def __init__(
+        self, config: ModelConfig, loaded: Loaded, limits: MediaLimits, observer: Observer | None = None
+    ) -> None:
         self.config = config
         self.spec = TASKS[config.canonical_task]
         self.pipe = loaded.pipe
         self.accepted = accepted_names(self.spec)
         self._limits = limits
+        self.forwarder = Forwarder(self.pipe, self.spec, observer or Observer())
+        self.preparer = Preparer(self.pipe, self.spec, self.sampling_rate)
+        self.finisher = Finisher(self.pipe, self.spec)
+        self.mode_reason = ""
+        self.checked: tuple[BatchMode, str] = self.preparer.mode, ""
+
+    def use_mode(self, mode: Literal["auto", "padded", "equal", "alone"]) -> None:
+        """How requests share batches from now on; ``auto`` is what the check at start found."""
+        self.preparer.mode, self.mode_reason = self.checked if mode == "auto" else (mode, "configured")
+
+    @property
+    def stages(self) -> tuple[Preparer, Forwarder, Finisher]:
+        """In order."""
+        return self.preparer, self.forwarder, self.finisher
 
     @property
     def sampling_rate(self) -> int | None:
@@ -53,78 +69,69 @@ class PipelineRunner:
         """A decoder for one request; close it after the run."""
         return MediaDecoder(self.sampling_rate, self._limits)
 
-    def run(self, inputs: Sequence[Any], parameters: dict[str, Any], request_ids: Sequence[str]) -> list[Outcome]:
-        """Answer every input with the same parameters.
+    def batch_limits(self, batch: BatchConfig) -> Limits:
+        """``batch`` in the task's unit."""
+        return Limits(batch.max_items, batch.max_padded(self.spec.unit), batch.max_padding_waste)
 
-        Inputs that may share a padded batch go through the pipeline together; if that fails, each goes alone, so that
-        only the one at fault fails.
+    def run(self, inputs: Any, parameters: dict[str, Any], request_id: str = "") -> Outcome:
+        """One request through the stages, here and now; for the time before the threads start.
 
         Args:
-            inputs: decoded, in the pipeline's call form (>=1).
+            inputs: decoded, in the pipeline's call form.
             parameters: merged call parameters.
-            request_ids: one for each input; for the log.
+            request_id: for the log.
 
         Returns:
-            One outcome for each input, in order.
+            The pipeline's answer, or a PipelineGraphError.
         """
-        parameters = unpack_tensors(parameters)
-        try:  # on a copy: some pipelines take keys out of the caller's own dictionaries
-            self.pipe._sanitize_parameters(**copy.deepcopy(parameters))
-        except Exception as error:
-            return [explain_parameters(error)] * len(inputs)
-        if len(inputs) > 1 and self.spec.batchable:
-            try:
-                return self._together(inputs, parameters)
-            except Exception as error:
-                logger.info("a batch of %d failed (%s); each input runs alone", len(inputs), type(error).__name__)
-        return [self._alone(one, parameters, name) for one, name in zip(inputs, request_ids, strict=True)]
-
-    def _together(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> list[Outcome]:
-        outputs = self.pipe(list(inputs), batch_size=len(inputs), **copy.deepcopy(parameters))
-        if len(outputs) != len(inputs):
-            raise InferenceError(f"the pipeline gave {len(outputs)} answers to {len(inputs)} inputs")
-        if self.spec.single_is_listed:
-            outputs = [[output] if isinstance(output, dict) else output for output in outputs]
-        return [pack_tensors(output) for output in outputs]
-
-    def _alone(self, one: Any, parameters: dict[str, Any], request_id: str) -> Outcome:
+        work = Work(inputs, parameters, request_id)
         try:
-            return pack_tensors(self._call(one, copy.deepcopy(parameters)))
-        except Exception as error:
-            explained = explain(error, *self._lengths(one))
-            if not isinstance(explained, RequestError):
-                logger.exception("request %s failed in %s", request_id, self.config.name)
-            return explained
+            chunks = self.preparer.prepare(work)
+        except PipelineGraphError as error:
+            work.error, chunks = error, []
+        for chunk in chunks:
+            if work.error is None:
+                self.forwarder.run([chunk])
+        return self._finished(work)
 
-    def _call(self, one: Any, parameters: dict[str, Any]) -> Any:
-        """The pipeline on one input, in the call form of its task."""
-        if self.spec.name == "any-to-any" and isinstance(one, dict):
-            return self.pipe(**one, **parameters)
-        if self.spec.name == "image-text-to-text" and isinstance(one, str):
-            return self.pipe(text=one, **parameters)
-        return self.pipe(one, **parameters)
+    def run_together(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> tuple[list[Outcome], list[Chunk]]:
+        """Several requests in one batch, whatever the planner would say; their outcomes and chunks.
 
-    def _lengths(self, one: Any) -> tuple[int | None, int | None]:
-        """Tokens of a text input, and positions of the model; None where unknown."""
-        tokenizer = getattr(self.pipe, "tokenizer", None)
-        config = getattr(getattr(self.pipe, "model", None), "config", None)
-        most = getattr(config, "max_position_embeddings", None)
-        if tokenizer is None or not isinstance(one, str) or not isinstance(most, int):
-            return None, None
-        try:
-            return len(tokenizer(one)["input_ids"]), most
-        except Exception:
-            return None, None
+        Raises:
+            Exception: as the pipeline raised it.
+        """
+        works = [Work(one, parameters) for one in inputs]
+        chunks = [chunk for work in works for chunk in self.preparer.prepare(work)]
+        for group in dict.fromkeys(chunk.group for chunk in chunks):
+            members = [chunk for chunk in chunks if chunk.group == group]
+            for batch in [members] if group is not None else [[chunk] for chunk in members]:
+                self.forwarder.run(batch)
+        return [self._finished(work) for work in works], chunks
+
+    def _finished(self, work: Work) -> Outcome:
+        outcome = self.finisher.finish(work)
+        if work.error is not None:
+            logger.error("%s failed on %s", self.config.name, work.request_id or "a trial", exc_info=work.error)
+        return outcome
+
+    def repeatable(self, parameters: dict[str, Any]) -> bool:
+        """Whether equal requests with these parameters have equal answers."""
+        nested = parameters.get("generate_kwargs")
+        settings = {**parameters, **(nested if isinstance(nested, dict) else {})}
+        return self.spec.deterministic and not samples(self.pipe, settings)
 
     def info(self) -> dict[str, Any]:
         """What is loaded: for ``/models/{name}/info``."""
         model = getattr(self.pipe, "model", None)
+        batching: dict[str, str] = {"mode": self.preparer.mode, "unit": self.spec.unit}
+        if self.mode_reason:
+            batching["reason"] = self.mode_reason
         return {
             "architecture": type(model).__name__ if model is not None else type(self.pipe).__name__,
             "dtype": str(getattr(model, "dtype", "none")).removeprefix("torch."),
             "device": str(getattr(self.pipe, "device", "none")),
             "parameters": sorted(self.accepted),
-            "batchable": self.spec.batchable,
+            "batching": batching,
         }
 
 

@@ -1,5 +1,6 @@
 """A first input for a freshly loaded model, so that no caller pays for lazy initialisation."""
 
+import logging
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -8,10 +9,40 @@ import av
 import numpy as np
 from PIL import Image
 
+from deployments.batch_check import choose_mode
+from deployments.errors import MissingDependencyError, ModelLoadError, RequestError
 from deployments.payload import Media
-from deployments.run import PipelineRunner
+from deployments.run import PipelineRunner, failed
 from deployments.tasks.compound import Chat, Fields, Pair
 from deployments.tasks.forms import Form, MediaOf
+
+logger = logging.getLogger("ray.serve")
+
+
+def warm_up(runner: PipelineRunner, defaults: dict[str, Any]) -> None:
+    """Run the task's example, and find out how its inputs may share a batch.
+
+    Args:
+        runner: a loaded pipeline whose threads do not run yet.
+        defaults: the configured call parameters.
+
+    Raises:
+        ModelLoadError: the model cannot answer the example.
+    """
+    decoder, spec, name = runner.decoder(), runner.spec, runner.config.name
+    required = {name: value for name, value in defaults.items() if name in spec.required}
+    parameters = {**spec.example_parameters, **required}
+    try:
+        inputs = decoder.decode(warm_up_input(runner))
+        outcome = runner.run(inputs, parameters, "warm-up")
+        if isinstance(outcome, RequestError | MissingDependencyError):
+            # the example does not suit this very model; callers may still send what does
+            logger.warning("%s does not take the warm-up example: %s", name, outcome)
+        elif failed(outcome):
+            raise ModelLoadError(f"{name}: the model failed on the warm-up example; see the log above.")
+        choose_mode(runner, inputs, parameters)
+    finally:
+        decoder.close()
 
 
 def warm_up_input(runner: PipelineRunner) -> Any:

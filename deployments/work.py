@@ -9,12 +9,12 @@ import itertools
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 # seconds by which items of a long list stand behind single requests that arrive in the meantime
 BULK_HANDICAP_S = 0.5
 
-Outcome = Any  # the pipeline's answer, or a PipelineGraphError
+Outcome: TypeAlias = Any  # the pipeline's answer, or a PipelineGraphError
 
 
 @dataclass(eq=False)
@@ -53,6 +53,11 @@ class Done:
     batch_size: int = 1
     padding_waste: float = 0.0
 
+    @property
+    def stages_s(self) -> tuple[float, float, float, float]:
+        """Seconds in queue, preprocess, forward and postprocess."""
+        return self.queue_s, self.preprocess_s, self.forward_s, self.postprocess_s
+
 
 @dataclass(eq=False)
 class Work:
@@ -77,9 +82,11 @@ class Work:
     template: Any = None
     calls: list[Call] = field(default_factory=list)
     pending: int = 0
+    handed_on: bool = False
     error: Exception | None = None
     preprocess_s: float = 0.0
     forward_s: float = 0.0
+    postprocess_s: float = 0.0
     batch_size: int = 1
     padding_waste: float = 0.0
 
@@ -88,13 +95,11 @@ class Work:
         """Sorts oldest first. The handicap is bounded, so a flood of single requests cannot starve a list."""
         return self.arrived_s + BULK_HANDICAP_S * self.bulk, self.number
 
-    def done(self, outcome: Outcome, postprocess_s: float = 0.0) -> Done:
+    def done(self, outcome: Outcome) -> Done:
         """The outcome with this work's figures."""
         spent = time.perf_counter() - self.arrived_s
-        queue_s = max(0.0, spent - self.preprocess_s - self.forward_s - postprocess_s)
-        return Done(
-            outcome, queue_s, self.preprocess_s, self.forward_s, postprocess_s, self.batch_size, self.padding_waste
-        )
+        stages = self.preprocess_s, self.forward_s, self.postprocess_s
+        return Done(outcome, max(0.0, spent - sum(stages)), *stages, self.batch_size, self.padding_waste)
 
 
 @dataclass(eq=False)

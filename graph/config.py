@@ -33,12 +33,12 @@ class LimitsConfig(StrictModel):
 
     Args:
         max_body_bytes: size of a request body (default 64 MiB).
-        max_list_items: inputs in one request (default 1024).
-        request_timeout_s: seconds until a caller gets 504 (default 300).
+        max_list_items: inputs in one request (default 10000).
+        request_timeout_s: seconds until a caller gets 504, or until an item of a list counts as failed (default 300).
     """
 
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
-    max_list_items: int = Field(default=1024, ge=1)
+    max_list_items: int = Field(default=10_000, ge=1)
     request_timeout_s: float = Field(default=300, gt=0)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ray import serve
@@ -27,6 +27,7 @@ logger = logging.getLogger("ray.serve")
 
 # inputs of one request that are under way at a time, so that one long list does not fill a model's queue
 _IN_FLIGHT = 64
+_RETRY_S = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +50,21 @@ class Dispatcher:
     Args:
         models: the configuration of each; name and task are set.
         app_name: the Serve application they belong to.
-        timeout_s: until a call ends with `DeadlineExceededError`.
+        timeout_s: until a call of one item ends with `DeadlineExceededError`.
+        readiness: which models have replicas.
+        fetch: gets what an item only points to.
     """
 
-    def __init__(self, models: Sequence[ModelConfig], app_name: str, timeout_s: float, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        models: Sequence[ModelConfig],
+        app_name: str,
+        timeout_s: float,
+        readiness: Readiness,
+        fetch: Callable[[Any], Awaitable[Any]],
+    ) -> None:
         self._timeout_s = timeout_s
+        self._fetch = fetch
         self._readiness = readiness
         # a handle is made once: each new one brings its own metrics and long-polling
         self.targets = {
@@ -96,30 +107,52 @@ class Dispatcher:
             raise UnknownModelError(f"No model {model!r} serves {canonical} here; those that do: {known}.")
         return chosen[0]
 
-    async def call_all(
-        self, target: Target, items: Sequence[Any], parameters: dict[str, Any], request_id: str
-    ) -> list[TaskResult]:
-        """Answer every item, in order, a bounded number at a time.
+    async def call(
+        self, target: Target, item: Any, parameters: dict[str, Any], request_id: str, bulk: bool = False
+    ) -> TaskResult:
+        """Answer one item.
 
         Raises:
-            PipelineGraphError: of the first item that failed; the others are cancelled.
+            PipelineGraphError: what the caller is told.
         """
         self._readiness.require(target.config)
-        gate = asyncio.Semaphore(_IN_FLIGHT)
-
-        async def one(item: Any) -> TaskResult:
-            async with gate:
-                return await self._call(target, TaskRequest(item, parameters, request_id))
-
-        calls = [asyncio.ensure_future(one(item)) for item in items]
         try:
             async with asyncio.timeout(self._timeout_s):
-                return list(await asyncio.gather(*calls))
+                request = TaskRequest(await self._fetch(item), parameters, request_id, bulk)
+                while True:
+                    try:
+                        return await self._call(target, request)
+                    except OverloadedError as error:
+                        if not bulk or isinstance(error, ModelUnavailableError):
+                            raise
+                        await asyncio.sleep(_RETRY_S)  # an item of a list can wait for the queue
         except TimeoutError:
             raise DeadlineExceededError(f"{target.name} gave no answer within {self._timeout_s:g} s.") from None
-        finally:  # after a failure, a deadline or a caller who left, the other items are not worth their compute
-            for call in calls:
-                call.cancel()
+
+    async def call_list(
+        self, target: Target, items: Sequence[Any], parameters: dict[str, Any], request_id: str
+    ) -> list[TaskResult | PipelineGraphError]:
+        """Answer every item, in order, a bounded number at a time; an item that fails has its error in its place.
+
+        Raises:
+            UnknownModelError, ModelUnavailableError: no item can be answered.
+        """
+        self._readiness.require(target.config)
+        outcomes: list[TaskResult | PipelineGraphError | None] = [None] * len(items)
+        numbered = iter(enumerate(items))
+
+        async def worker() -> None:
+            for index, item in numbered:
+                try:
+                    outcomes[index] = await self.call(target, item, parameters, request_id, bulk=True)
+                except PipelineGraphError as error:
+                    outcomes[index] = error
+
+        # a caller who leaves cancels the group: the other items are not worth their compute
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_IN_FLIGHT, len(items))):
+                group.create_task(worker())
+        return [outcome for outcome in outcomes if outcome is not None]
 
     async def _call(self, target: Target, request: TaskRequest) -> TaskResult:
         """One call over the handle, foreign errors translated at this boundary."""

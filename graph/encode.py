@@ -17,12 +17,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from deployments.codec import MEDIA_TYPE, to_json
+from deployments.errors import PipelineGraphError
 from deployments.payload import Tensor
 from deployments.tasks import TaskSpec
+from graph.status import status_of
 
 
 def join(spec: TaskSpec, outputs: list[Any], parameters: dict[str, Any]) -> Any:
     """Answers of single inputs → what the pipeline returns for the list of them."""
+    if any(isinstance(output, PipelineGraphError) for output in outputs):
+        good = join(spec, [output for output in outputs if not isinstance(output, PipelineGraphError)], parameters)
+        answers = iter(good if isinstance(good, list) else [good])
+        return [item_error(output) if isinstance(output, PipelineGraphError) else next(answers) for output in outputs]
     unwraps = spec.single_is_listed and spec.listed_with not in parameters
     if unwraps and all(len(output) == 1 for output in outputs):
         return [output[0] if isinstance(output, list) else output for output in outputs]
@@ -34,7 +40,7 @@ def join(spec: TaskSpec, outputs: list[Any], parameters: dict[str, Any]) -> Any:
 def encode(
     spec: TaskSpec, outputs: list[Any], many: bool, parameters: dict[str, Any], accept: str
 ) -> tuple[bytes, str]:
-    """Body and content type of the answer to a request with these outputs."""
+    """Body and content type of the answer to a request with these outputs, an error in the place of a failed item."""
     if MEDIA_TYPE in accept:
         raw = join(spec, outputs, parameters) if many else outputs[0]
         return _dumps(to_json(raw)), MEDIA_TYPE
@@ -43,10 +49,19 @@ def encode(
         binary = _binary(spec, outputs[0])
         if binary is not None:
             return binary
-    answers = [plain(wire(output)) for output in outputs]
+    answers = [
+        item_error(output) if isinstance(output, PipelineGraphError) else plain(wire(output)) for output in outputs
+    ]
     if spec.reply == "nested":  # [[{label, score}, ...]] for one text as for many
         return _dumps(answers), "application/json"
     return _dumps(answers if many else answers[0]), "application/json"
+
+
+def item_error(error: PipelineGraphError) -> dict[str, Any]:
+    """The error body of one item of a list; the request's id is in the header."""
+    _, word = status_of(error)
+    field = getattr(error, "field", None)
+    return {"error": str(error), "error_type": word, **({} if field is None else {"field": field})}
 
 
 def _binary(spec: TaskSpec, output: Any) -> tuple[bytes, str] | None:

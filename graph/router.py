@@ -27,6 +27,7 @@ from graph.decode import read_body, read_call
 from graph.dispatch import Dispatcher, Target
 from graph.encode import encode
 from graph.fetch import Fetcher
+from graph.headers import times
 from graph.readiness import Readiness
 from graph.status import INTERNAL, describe, error_body
 
@@ -57,8 +58,14 @@ class Router:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over the configuration: at start, and when ``serve deploy`` brings a new one."""
         graph = GraphConfig.model_validate(user_config)
-        self._dispatcher = Dispatcher(graph.models, self._app_name, graph.limits.request_timeout_s, self._readiness)
         before, self._fetcher = self._fetcher, Fetcher(graph.fetch)
+        self._dispatcher = Dispatcher(
+            graph.models,
+            self._app_name,
+            graph.limits.request_timeout_s,
+            self._readiness,
+            self._fetcher.fetch_all,
+        )
         if before is not None:
             await before.close()
         self._graph = graph
@@ -163,13 +170,22 @@ class Router:
     async def _infer(self, request: Request, target: Target, root: dict[str, Any]) -> Response:
         started = time.perf_counter()
         call = read_call(target.spec, root, self.graph.limits.max_list_items)
-        assert self._fetcher is not None
-        items = await self._fetcher.fetch_all(call.items)
-        results = await self.dispatcher.call_all(target, items, call.parameters, request.state.request_id)
+        request_id = request.state.request_id
+        outcomes: list[TaskResult | PipelineGraphError]
+        if call.many:
+            outcomes = await self.dispatcher.call_list(target, call.items, call.parameters, request_id)
+        else:
+            outcomes = [await self.dispatcher.call(target, call.items[0], call.parameters, request_id)]
+        results = [outcome for outcome in outcomes if isinstance(outcome, TaskResult)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, PipelineGraphError)]
+        if failures and not results:
+            raise failures[0]
         merged = {**target.config.parameters, **call.parameters}
-        outputs = [result.output for result in results]
-        body, content_type = encode(target.spec, outputs, call.many, merged, request.headers.get("accept", ""))
-        headers = _times(results, time.perf_counter() - started)
+        answers = [outcome.output if isinstance(outcome, TaskResult) else outcome for outcome in outcomes]
+        body, content_type = encode(target.spec, answers, call.many, merged, request.headers.get("accept", ""))
+        headers = times(results, time.perf_counter() - started)
+        if failures:
+            headers["x-failed-items"] = str(len(failures))
         return Response(body, media_type=content_type, headers=headers)
 
     # over a handle, for graph/client.py
@@ -195,18 +211,6 @@ class RequestId:
             given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
             scope.setdefault("state", {})["request_id"] = given if _ID.fullmatch(given) else uuid.uuid4().hex
         await self._app(scope, receive, send)
-
-
-def _times(results: list[TaskResult], total_s: float) -> dict[str, str]:
-    """Stage times in milliseconds, of the slowest item where there are several."""
-    slowest = max(results, key=lambda result: result.times.queue_s + result.times.inference_s)
-    return {
-        "x-decode-ms": f"{slowest.times.decode_s * 1000:.1f}",
-        "x-queue-ms": f"{slowest.times.queue_s * 1000:.1f}",
-        "x-inference-ms": f"{slowest.times.inference_s * 1000:.1f}",
-        "x-total-ms": f"{total_s * 1000:.1f}",
-        "x-batch-size": str(slowest.batch_size),
-    }
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

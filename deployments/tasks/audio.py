@@ -6,7 +6,14 @@ from deployments.tasks.spec import TaskSpec, names
 _AUDIO = MediaOf("audio")
 
 ROWS = (
-    TaskSpec("audio-classification", _AUDIO, names("top_k function_to_apply"), None),
+    TaskSpec(
+        "audio-classification",
+        _AUDIO,
+        names("top_k function_to_apply"),
+        None,
+        batching="padded",
+        unit="seconds",
+    ),
     TaskSpec(
         "automatic-speech-recognition",
         _AUDIO,
@@ -22,7 +29,8 @@ ROWS = (
             "task language prompt_ids prompt_condition_type condition_on_prev_tokens logprob_threshold "
             "no_speech_threshold compression_ratio_threshold num_segment_frames time_precision"
         ),
-        batchable=False,  # a CTC model reads padding as sound
+        unit="seconds",
+        alone_with=names("return_language return_timestamps=word"),
     ),
     TaskSpec(
         "zero-shot-audio-classification",
@@ -31,5 +39,6 @@ ROWS = (
         None,
         {"candidate_labels": ["a bell", "a dog"]},
         required={"candidate_labels": Labels()},
+        unit="seconds",
     ),
 )

@@ -19,13 +19,15 @@ ROWS = (
         None,
         {"candidate_labels": ["a cat", "a dog"]},
         required={"candidate_labels": Labels()},
+        unit="pixels",
     ),
     TaskSpec(
         "zero-shot-object-detection",
         Fields({"image": _IMAGE, "candidate_labels": Labels()}),
         names("threshold top_k timeout"),
         None,
-        batchable=False,
+        batching="padded",
+        unit="pixels",
     ),
     TaskSpec(
         "document-question-answering",
@@ -35,17 +37,20 @@ ROWS = (
             "handle_impossible_answer timeout"
         ),
         None,
-        batchable=False,
         reply="listed",
+        batching="padded",
+        unit="pixels",
+        trims=names("start_logits end_logits attention_mask"),
     ),
     TaskSpec(
         "visual-question-answering",
         Fields({"image": _IMAGE, "question": Text()}),
         names("top_k padding truncation timeout"),
         None,
-        batchable=False,
         aliases=("vqa",),
         removed=True,
+        batching="padded",
+        unit="pixels",
     ),
     TaskSpec(
         "image-to-text",
@@ -54,8 +59,8 @@ ROWS = (
         None,
         {"max_new_tokens": 2},
         generation_dicts=names("generate_kwargs"),
-        batchable=False,
         removed=True,
+        unit="pixels",
     ),
     TaskSpec(
         "image-text-to-text",
@@ -64,7 +69,7 @@ ROWS = (
         None,
         {"max_new_tokens": 2},
         generation_dicts=names("generate_kwargs"),
-        batchable=False,
+        batching="alone",
     ),
     TaskSpec(
         "any-to-any",
@@ -85,6 +90,6 @@ ROWS = (
         None,
         {"max_new_tokens": 2},
         generation_dicts=names("generate_kwargs"),
-        batchable=False,
+        batching="alone",
     ),
 )

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from deployments.tasks.forms import Form
 
+BatchMode = Literal["padded", "equal", "alone"]
+Unit = Literal["tokens", "pixels", "seconds"]
 # how graph/encode.py turns the answer into the Hugging Face wire format
 Reply = Literal["as_is", "nested", "listed", "zero_shot", "audio", "image", "masks"]
 
@@ -24,8 +26,13 @@ class TaskSpec:
         generates: whether the call also takes the fields of ``GenerationConfig``, by name.
         generation_dicts: parameters that hold generation settings in an object (``generate_kwargs``).
         generation_extra: names that this task's ``generate`` takes beside ``GenerationConfig``.
-        batchable: whether one padded pipeline call over several inputs answers each as if alone (measured for every
-            row by the parity tests).
+        batching: how inputs may share a batch of the model: ``padded`` to the longest, ``equal`` shapes only, or each
+            ``alone``. Where a model loads, a check may find that it can do less (`deployments.batch_check`).
+        unit: what an input costs: its tokens, the pixels of its image, the seconds of its sound.
+        trims: outputs with a dimension for tokens, from which padding is taken off before the postprocessing.
+        alone_with: parameters, ``name`` or ``name=value``, under which padding or a neighbour would show.
+        prepares_with_model: whether its preprocessing runs the model.
+        deterministic: whether equal requests have equal answers, unless they sample.
         single_is_listed: ``pipe(x)`` gives ``[answer]`` where ``pipe([x, y])`` gives ``[answer, answer]``.
         listed_with: the parameter with which ``pipe([x, y])`` gives ``[[answer], [answer]]`` all the same.
         list_of_one_unwraps: ``pipe([x])`` gives what ``pipe(x)`` gives.
@@ -43,7 +50,12 @@ class TaskSpec:
     generates: bool = False
     generation_dicts: frozenset[str] = frozenset()
     generation_extra: frozenset[str] = frozenset()
-    batchable: bool = True
+    batching: BatchMode = "equal"
+    unit: Unit = "tokens"
+    trims: frozenset[str] = frozenset()
+    alone_with: frozenset[str] = frozenset()
+    prepares_with_model: bool = False
+    deterministic: bool = True
     single_is_listed: bool = False
     listed_with: str | None = None
     list_of_one_unwraps: bool = False

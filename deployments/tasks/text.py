@@ -7,6 +7,8 @@ from deployments.tasks.spec import TaskSpec, names
 # what `_sanitize_parameters(**tokenizer_kwargs)` hands to the tokenizer
 _TOKENIZER = names("truncation padding max_length stride add_special_tokens")
 _TEXT2TEXT = names("return_tensors return_text return_type clean_up_tokenization_spaces truncation stop_sequence")
+# a batch pads the shorter answers, which shows in their tokens
+_WITH_PADDING = names("return_tensors return_type=tensors")
 _ANY_TEXT = Text(empty_ok=True)
 _SENTENCE = "The library opens at nine."
 
@@ -20,6 +22,7 @@ ROWS = (
         listed_with="top_k",
         reply="nested",
         aliases=("sentiment-analysis",),
+        batching="padded",
     ),
     TaskSpec(
         "token-classification",
@@ -27,6 +30,7 @@ ROWS = (
         names("ignore_labels aggregation_strategy offset_mapping is_split_into_words stride delimiter"),
         _SENTENCE,
         aliases=("ner",),
+        batching="padded",
     ),
     TaskSpec(
         "fill-mask",
@@ -34,13 +38,16 @@ ROWS = (
         names("top_k targets tokenizer_kwargs"),
         None,  # needs the tokenizer's own mask token
         list_of_one_unwraps=True,
+        batching="padded",
+        trims=names("logits input_ids"),
     ),
     TaskSpec(
         "feature-extraction",
         _ANY_TEXT,
         names("truncation tokenize_kwargs return_tensors"),
         _SENTENCE,
-        batchable=False,  # a padded row comes back as long as its longest neighbour
+        batching="padded",
+        trims=names("last_hidden_state logits encoder_last_hidden_state"),
     ),
     TaskSpec(
         "zero-shot-classification",
@@ -50,6 +57,7 @@ ROWS = (
         {"candidate_labels": ["place", "food"]},
         required={"candidate_labels": Labels()},
         reply="zero_shot",
+        batching="padded",
     ),
     TaskSpec(
         "text-generation",
@@ -62,21 +70,23 @@ ROWS = (
         _SENTENCE,
         {"max_new_tokens": 2, "do_sample": False},
         generates=True,
+        batching="padded",
+        alone_with=names("return_tensors return_type=tensors skip_special_tokens stop_sequence stop_strings"),
     ),
     TaskSpec(
         "table-question-answering",
         Fields({"table": Table(), "query": ListOf(Text())}),
         names("sequential padding truncation"),
         {"table": {"City": ["Oslo", "Rome"], "Rivers": ["1", "2"]}, "query": "How many rivers has Rome?"},
-        batchable=False,
         list_of_one_unwraps=True,
+        batching="alone",
     ),
     TaskSpec(
         "decision",
         Json(),
         names(""),
         {"state": _SENTENCE, "questions": {"open": {"type": "noul", "instructions": "Is it open?"}}},
-        batchable=False,
+        batching="alone",
     ),
     TaskSpec(
         "text-to-audio",
@@ -85,9 +95,10 @@ ROWS = (
         "Yes.",
         generation_dicts=names("generate_kwargs forward_params"),
         generation_extra=names("speaker_embeddings speaker_id noise_scale history_prompt"),
-        batchable=False,  # a padded row is as long as its longest neighbour
         reply="audio",
         aliases=("text-to-speech",),
+        batching="alone",
+        deterministic=False,
     ),
     TaskSpec(
         "question-answering",
@@ -98,6 +109,7 @@ ROWS = (
         ),
         {"question": "When does it open?", "context": _SENTENCE},
         removed=True,
+        batching="padded",
     ),
     TaskSpec(
         "summarization",
@@ -108,6 +120,8 @@ ROWS = (
         generates=True,
         single_is_listed=True,
         removed=True,
+        batching="padded",
+        alone_with=_WITH_PADDING,
     ),
     TaskSpec(
         "translation",
@@ -118,6 +132,8 @@ ROWS = (
         generates=True,
         single_is_listed=True,
         removed=True,
+        batching="padded",
+        alone_with=_WITH_PADDING,
     ),
     TaskSpec(
         "text2text-generation",
@@ -128,11 +144,15 @@ ROWS = (
         generates=True,
         single_is_listed=True,
         removed=True,
+        batching="padded",
+        alone_with=_WITH_PADDING,
     ),
     TaskSpec(
         "fake",  # not a pipeline: the stand-in of deployments/fake.py, for load and failure tests
         Any_(),
         names("sleep_s fail_on"),
         "warm-up",
+        batching="padded",
+        deterministic=False,  # so that load trials run every request
     ),
 )

@@ -7,17 +7,23 @@ from deployments.tasks.spec import TaskSpec, names
 _IMAGE = MediaOf("image")
 
 ROWS = (
-    TaskSpec("image-classification", _IMAGE, names("top_k function_to_apply timeout"), None),
-    TaskSpec("image-feature-extraction", _IMAGE, names("image_processor_kwargs return_tensors pool timeout"), None),
+    TaskSpec("image-classification", _IMAGE, names("top_k function_to_apply timeout"), None, unit="pixels"),
+    TaskSpec(
+        "image-feature-extraction",
+        _IMAGE,
+        names("image_processor_kwargs return_tensors pool timeout"),
+        None,
+        unit="pixels",
+    ),
     TaskSpec(
         "image-segmentation",
         _IMAGE,
         names("subtask threshold mask_threshold overlap_mask_area_threshold timeout"),
         None,
-        batchable=False,  # images of different sizes do not stack
+        unit="pixels",
     ),
-    TaskSpec("object-detection", _IMAGE, names("threshold timeout"), None, batchable=False),
-    TaskSpec("depth-estimation", _IMAGE, names("timeout parameters"), None, batchable=False),
+    TaskSpec("object-detection", _IMAGE, names("threshold timeout"), None, unit="pixels"),
+    TaskSpec("depth-estimation", _IMAGE, names("timeout parameters"), None, unit="pixels"),
     TaskSpec(
         "mask-generation",
         _IMAGE,
@@ -27,30 +33,34 @@ ROWS = (
             "max_sprinkle_area crops_nms_thresh output_rle_mask output_bboxes_mask timeout"
         ),
         None,
-        batchable=False,
         reply="masks",
+        batching="alone",
+        unit="pixels",
+        prepares_with_model=True,
     ),
     TaskSpec(
         "keypoint-matching",
         Pair(_IMAGE),
         names("threshold timeout"),
         None,
-        batchable=False,
         list_of_one_unwraps=True,
+        batching="alone",
+        unit="pixels",
     ),
     TaskSpec(
         "video-classification",
         MediaOf("video"),
         names("top_k num_frames frame_sampling_rate function_to_apply"),
         None,
+        unit="pixels",
     ),
     TaskSpec(
         "image-to-image",
         _IMAGE,
         names("timeout"),
         None,
-        batchable=False,
         reply="image",
         removed=True,
+        unit="pixels",
     ),
 )

@@ -99,7 +99,12 @@ def test_the_task_route_and_the_wire_format_answer(group: str, case: Case, check
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] in ("application/json", "audio/wav", "image/png")
     assert answer.content
-    assert {"x-request-id", "x-queue-ms", "x-inference-ms", "x-batch-size"} <= set(answer.headers)
+    assert {f"x-{stage}-ms" for stage in ("decode", "queue", "preprocess", "forward", "postprocess", "total")} | {
+        "x-request-id",
+        "x-batch-size",
+        "x-padding-waste",
+        "x-cache",
+    } <= set(answer.headers)
 
 
 def test_requests_in_company_answer_as_alone(group: str, case: Case, checkpoints: Path) -> None:

@@ -25,7 +25,7 @@ MODELS = [
 def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Dispatcher:
     monkeypatch.setattr(dispatch.serve, "get_deployment_handle", lambda name, app: (app, name))
     config = resolve(read_config({"models": MODELS}))
-    return Dispatcher(config.models, "app", 1.0, Readiness("app"))
+    return Dispatcher(config.models, "app", 1.0, Readiness("app"), asyncio.sleep)
 
 
 @pytest.mark.parametrize(

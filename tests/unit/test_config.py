@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from deployments import config as deployments_config
-from deployments.config import ModelConfig, ResourceConfig, ScaleConfig, StrictModel
+from deployments.config import BatchConfig, ModelConfig, ResourceConfig, ScaleConfig, StrictModel
 from deployments.errors import ConfigError
 from deployments.parameters import accepted_names
 from deployments.tasks import TASKS
@@ -61,7 +61,10 @@ def test_unknown_key_is_named_with_the_nearest_known_one(args: Any, path: str, n
 
 def test_unknown_key_like_no_other_lists_the_known_ones() -> None:
     (mistake,) = _mistakes({"models": [{"task": "ner", "batch": {"zzz": 1}}]})
-    assert mistake == "args.models[0].batch.zzz: unknown key; known keys: max_items."
+    assert (
+        mistake
+        == "args.models[0].batch.zzz: unknown key; known keys: " + ", ".join(sorted(BatchConfig.model_fields)) + "."
+    )
 
 
 def test_all_mistakes_are_told_at_once_each_at_its_path() -> None:
@@ -195,12 +198,20 @@ def test_docstring_names_every_field(cls: type[BaseModel]) -> None:
 def test_replica_is_told_what_needs_loading_again_apart_from_what_does_not() -> None:
     base = {"task": "ner", "model": "a/b"}
     first = ModelConfig.model_validate(base)
-    light = [{"name": "x"}, {"parameters": {"stride": 1}}, {"batch": {"max_items": 2}}, {"scale": {"max_replicas": 3}}]
+    light = [
+        {"name": "x"},
+        {"parameters": {"stride": 1}},
+        {"batch": {"max_items": 2}},
+        {"scale": {"max_replicas": 3}},
+        {"cache": {"max_bytes": 9}},
+    ]
     heavy = [{"model": "a/c"}, {"dtype": "float32"}, {"resources": {"num_cpus": 2}}, {"model_kwargs": {"x": 1}}]
     assert all(ModelConfig.model_validate(base | change).load_key() == first.load_key() for change in light)
     assert all(ModelConfig.model_validate(base | change).load_key() != first.load_key() for change in heavy)
     live = ModelConfig.model_validate(base | {"parameters": {"stride": 1}, "batch": {"max_items": 2}}).live_config()
-    assert live == {"parameters": {"stride": 1}, "batch": {"max_items": 2}}
+    assert live["parameters"] == {"stride": 1}
+    assert live["batch"]["max_items"] == 2
+    assert live["cache"] == {"max_bytes": 0, "share_running": True}
 
 
 def test_configuration_survives_json() -> None:

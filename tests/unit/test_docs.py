@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from deployments.config import BatchConfig, MediaLimits, ModelConfig, ResourceConfig, ScaleConfig
+from deployments.config import BatchConfig, CacheConfig, MediaLimits, ModelConfig, ResourceConfig, ScaleConfig
 from deployments.tasks import ALIASES, TASKS
 from graph.config import FetchConfig, LimitsConfig, RouterConfig
 
@@ -24,6 +24,7 @@ def test_every_task_is_in_the_documents(document: str, task: str) -> None:
     [
         ("", ModelConfig),
         ("batch.", BatchConfig),
+        ("cache.", CacheConfig),
         ("scale.", ScaleConfig),
         ("resources.", ResourceConfig),
         ("media.", MediaLimits),
@@ -34,7 +35,7 @@ def test_every_task_is_in_the_documents(document: str, task: str) -> None:
 )
 def test_every_configuration_key_is_documented(prefix: str, model: type[BaseModel]) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    nested = {"batch", "scale", "resources"}
+    nested = {"batch", "cache", "scale", "resources"}
     missing = [name for name in model.model_fields if name not in nested and f"`{prefix}{name}`" not in text]
     assert not missing
 

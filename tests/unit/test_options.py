@@ -87,5 +87,5 @@ def test_serve_accepts_the_options(scale: dict[str, Any]) -> None:
     given = {"scale": scale, "parameters": {"stride": 1}, "batch": {"max_items": 9}}
     deployment = Model.options(**_options(**given))  # type: ignore[attr-defined]
     assert deployment.name == "m"
-    assert deployment.user_config == {"parameters": {"stride": 1}, "batch": {"max_items": 9}}
+    assert deployment.user_config == ModelConfig.model_validate({"task": "ner", **given}).live_config()
     assert deployment.max_ongoing_requests == 36

@@ -1,0 +1,186 @@
+"""The three stages of a replica, each on a thread of its own: prepare → forward → finish. No Ray.
+
+While the model runs a batch, the next requests are preprocessed and the last ones postprocessed. Each time the model is
+free, the planner (`deployments.plan`) cuts its next batch out of all that is prepared: there is no timer, so a request
+alone waits for nothing, and under load batches fill up by themselves.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from deployments.errors import InferenceError
+from deployments.finish import Finisher
+from deployments.forward import Forwarder
+from deployments.observe import Observer
+from deployments.plan import Limits, cut
+from deployments.prepare import Preparer
+from deployments.work import Chunk, Done, Work
+
+logger = logging.getLogger("pipeline_graph.engine")
+
+# prepared and waiting, in budgets of a batch: enough to choose neighbours from, and a bound on memory
+_AHEAD = 4
+Deliver = Callable[[list[tuple[Work, Done]]], None]
+
+
+class Engine:
+    """Runs the stages of one pipeline.
+
+    Args:
+        preparer, forwarder, finisher: the stages.
+        limits: of a batch; may be replaced at any time.
+        observer: is told of every request.
+        deliver: takes finished requests with their outcomes; called on a thread of the engine.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[Preparer, Forwarder, Finisher],
+        limits: Limits,
+        observer: Observer,
+        deliver: Deliver,
+    ) -> None:
+        self.limits = limits
+        self._preparer, self._forwarder, self._finisher = stages
+        self._observer = observer
+        self._deliver = deliver
+        self._arrived: queue.PriorityQueue[tuple[tuple[float, int], Work | None]] = queue.PriorityQueue()
+        self._ready: list[Chunk] = []
+        self._changed = threading.Condition()
+        self._finished: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
+        self._stopping = False
+        targets = {"prepare": self._prepare_loop, "model": self._model_loop, "finish": self._finish_loop}
+        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in targets.items()]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Take ``work``; its outcome comes through ``deliver``, unless it is abandoned before."""
+        self._arrived.put((work.order, work))
+
+    @property
+    def waiting(self) -> int:
+        """Requests not yet prepared, and chunks not yet in the model."""
+        return self._arrived.qsize() + len(self._ready)
+
+    def unwell(self) -> str | None:
+        """Why this engine can answer no more, or None."""
+        if self._forwarder.lost is not None:
+            return f"the device failed ({self._forwarder.lost})"
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        return f"the {dead[0]} thread ended" if dead else None
+
+    def close(self) -> None:
+        """End the threads; what still waits is forgotten."""
+        self._stopping = True
+        self._arrived.put(((-1.0, 0), None))
+        with self._changed:
+            self._changed.notify_all()
+        self._finished.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _prepare_loop(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or not self._enough_ready())
+            _, work = self._arrived.get()
+            if work is None or work.abandoned:
+                continue
+            started = time.perf_counter()
+            try:
+                chunks = self._preparer.prepare(work)
+            except Exception as error:
+                work.error, chunks = error, []
+            work.preprocess_s = time.perf_counter() - started
+            if not chunks:
+                self._finished.put([work])
+                continue
+            with self._changed:
+                self._ready.extend(chunks)
+                self._changed.notify_all()
+
+    def _enough_ready(self) -> bool:
+        limits = self.limits
+        many = len(self._ready) >= _AHEAD * limits.max_items
+        return many or sum(chunk.size for chunk in self._ready) >= _AHEAD * limits.max_padded_cost
+
+    def _model_loop(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            try:
+                self._forwarder.run(batch)
+            except Exception as error:  # whatever it is, it must not end the thread: every caller would hang
+                logger.exception("a batch of %d failed as a whole", len(batch))
+                for chunk in batch:
+                    chunk.work.error = error
+            self._finished.put(_complete(batch))
+
+    def _next_batch(self) -> list[Chunk] | None:
+        """The next batch, once there is one; None at the end."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._stopping or self._ready)
+                if self._stopping:
+                    return None
+                # nobody waits for these any more
+                self._ready = [chunk for chunk in self._ready if not (chunk.work.abandoned or chunk.work.error)]
+                if self._ready:
+                    break
+                self._changed.notify_all()
+            batch = self._cut()
+            chosen = set(map(id, batch))
+            self._ready = [chunk for chunk in self._ready if id(chunk) not in chosen]
+            self._changed.notify_all()
+        return batch
+
+    def _cut(self) -> list[Chunk]:
+        try:
+            return cut(self._ready, self._forwarder.limits(self.limits))
+        except Exception:
+            logger.exception("the planner failed; the oldest chunk runs alone")
+            return [min(self._ready, key=lambda chunk: chunk.order)]
+
+    def _finish_loop(self) -> None:
+        while True:
+            works = self._finished.get()
+            if works is None:
+                return
+            try:
+                self._deliver([(work, self._finish(work)) for work in works if not work.abandoned])
+            except Exception:
+                logger.exception("answers could not be delivered")
+
+    def _finish(self, work: Work) -> Done:
+        started = time.perf_counter()
+        try:
+            outcome = self._finisher.finish(work)
+        except Exception as error:
+            work.error = error
+            outcome = InferenceError("The model failed; the server's log has the cause.")
+        work.postprocess_s = time.perf_counter() - started
+        done = work.done(outcome)
+        if work.error is not None:
+            self._observer.failure()
+            if isinstance(outcome, InferenceError):
+                logger.error("request %s failed", work.request_id, exc_info=work.error)
+        self._observer.request(done.queue_s, done.preprocess_s, done.postprocess_s)
+        return done
+
+
+def _complete(batch: Sequence[Chunk]) -> list[Work]:
+    """Requests of ``batch`` that have nothing left to run, in order; one that failed is done at once."""
+    done: dict[int, Work] = {}
+    for chunk in batch:
+        work = chunk.work
+        work.pending -= 1
+        if (work.pending == 0 or work.error is not None) and not work.handed_on:
+            done[id(work)] = work
+    for work in done.values():
+        work.handed_on = True
+    return list(done.values())

@@ -1,0 +1,1 @@
+"""The stages of a replica with real models, without Ray."""

@@ -1,0 +1,241 @@
+"""The three stages at work: who shares a batch, who pays for whom, and that nothing ends them."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from deployments.errors import InferenceError, InvalidInputError, InvalidParameterError, PayloadTooLargeError
+from deployments.fake import FakePipeline
+from deployments.work import Work
+
+
+def _works(*inputs: Any, bulk: bool = False, **parameters: Any) -> list[Work]:
+    return [Work(one, parameters, f"id-{one}", bulk) for one in inputs]
+
+
+class Sized(FakePipeline):
+    """The length of a text is its size, and its stages can be told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forwards: list[list[str]] = []
+        self.most_rows = 10**9
+        self.threads: set[str] = set()
+
+    def preprocess(self, inputs: Any) -> dict[str, Any]:
+        """Fails on ``bad-preprocess``."""
+        self.threads.add(threading.current_thread().name)
+        if inputs == "bad-preprocess":
+            raise ValueError("this cannot be read")
+        return {"echo": inputs, "input_ids": torch.zeros(1, max(1, len(str(inputs))))}
+
+    def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+        """Fails on ``bad-forward``, and where there are more rows than the memory takes."""
+        self.threads.add(threading.current_thread().name)
+        echo = model_inputs["echo"]
+        rows = echo if isinstance(echo, list) else [echo]
+        self.forwards.append([str(row) for row in rows])
+        if len(rows) > self.most_rows:
+            raise torch.OutOfMemoryError("no memory")
+        if "bad-forward" in rows:
+            raise RuntimeError("secret of the model")
+        return super().forward(model_inputs, **parameters)
+
+    def postprocess(self, model_outputs: Any) -> Any:
+        """Fails on ``bad-postprocess``."""
+        self.threads.add(threading.current_thread().name)
+        if model_outputs["echo"] == "bad-postprocess":
+            raise RuntimeError("secret of the postprocessing")
+        return {"echo": model_outputs["echo"]}
+
+
+def _flood(served: Any, works: list[Work]) -> list[Any]:
+    """All of ``works`` prepared and waiting before the model may begin; a first one holds it."""
+    release = served.hold()
+    for work in works:
+        served.engine.submit(work)
+    wanted = sum(str(work.inputs) != "bad-preprocess" for work in works)
+    wanted = min(wanted, 4 * served.engine.limits.max_items)
+    deadline = time.monotonic() + 20
+    while len(served.engine._ready) < wanted and time.monotonic() < deadline:
+        time.sleep(0.001)  # nothing announces it
+    release()
+    return [done.outcome for done in served.answers.of(works)]
+
+
+def test_request_alone_runs_at_once_and_alone(serve_pipe: Any) -> None:
+    served = serve_pipe(FakePipeline())
+    assert served.ask(*_works("a")) == [{"echo": "a", "batch_size": 1}]
+
+
+def test_what_waits_while_the_model_is_busy_runs_together_each_with_its_own_answer(serve_pipe: Any) -> None:
+    served = serve_pipe(FakePipeline(), max_items=3)
+    outcomes = _flood(served, _works("a", "b", "c", "d"))
+    assert [outcome["echo"] for outcome in outcomes] == ["a", "b", "c", "d"]
+    assert served.noted.batches == [1, 3, 1]
+
+
+def test_other_forward_parameters_wait_for_their_own_batch(serve_pipe: Any) -> None:
+    served = serve_pipe(FakePipeline())
+    works = [Work(str(index), {"sleep_s": 0.001 * (index % 2)}) for index in range(6)]
+    _flood(served, works)
+    assert served.noted.batches == [1, 3, 3]
+
+
+def test_each_stage_has_its_own_thread(serve_pipe: Any) -> None:
+    pipe = Sized()
+    serve_pipe(pipe).ask(*_works("a", "b"))
+    assert pipe.threads == {"prepare", "model", "finish"}
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "forward", "postprocess"])
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_only_the_input_at_fault_fails(
+    serve_pipe: Any, stage: str, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe, inputs = Sized(), [f"good-{index}" for index in range(7)]
+    inputs.insert(place, f"bad-{stage}")
+    served = serve_pipe(pipe, max_padding_waste=0.9)
+    with caplog.at_level(logging.ERROR):
+        outcomes = _flood(served, _works(*inputs))
+    for one, outcome in zip(inputs, outcomes, strict=True):
+        if one.startswith("good"):
+            assert outcome == {"echo": one}
+        else:
+            assert type(outcome) is (InvalidInputError if stage == "preprocess" else InferenceError)
+            assert "secret" not in str(outcome)
+    assert served.noted.failures == 1
+    assert len(pipe.forwards) <= 1 + 2 * len(inputs)
+    assert ("secret" in caplog.text) == (stage != "preprocess")
+    assert all(f"id-good-{index}" not in caplog.text for index in range(7))
+    assert served.engine.unwell() is None
+    assert served.ask(*_works("after")) == [{"echo": "after"}]
+
+
+def test_out_of_memory_halves_and_remembers(serve_pipe: Any) -> None:
+    pipe = Sized()
+    pipe.most_rows = 2
+    served = serve_pipe(pipe)
+    outcomes = _flood(served, _works(*"abcdefgh"))
+    assert [outcome["echo"] for outcome in outcomes] == list("abcdefgh")
+    assert served.noted.ceilings
+    assert served.noted.ceilings[-1] == served.runner.forwarder.ceiling == 2
+    pipe.forwards.clear()
+    _flood(served, _works(*"abcdefgh"))
+    assert max(map(len, pipe.forwards)) == 2  # nothing is tried that cannot fit
+
+
+def test_out_of_memory_alone_is_told(serve_pipe: Any) -> None:
+    pipe = Sized()
+    pipe.most_rows = 0
+    (outcome,) = serve_pipe(pipe).ask(*_works("a"))
+    assert type(outcome) is PayloadTooLargeError
+
+
+def test_caller_who_left_costs_no_compute(serve_pipe: Any) -> None:
+    pipe = Sized()
+    served = serve_pipe(pipe, max_items=1)
+    release = served.hold()
+    works = _works("a", "b", "c")
+    for work in works:
+        served.engine.submit(work)
+    works[1].abandoned = True
+    release()
+    served.answers.of([works[0], works[2]])
+    assert ["b"] not in pipe.forwards
+
+
+def test_refused_parameters_fail_before_any_run(serve_pipe: Any) -> None:
+    class Refusing(Sized):
+        def _sanitize_parameters(self, **given: Any) -> Any:
+            if given.get("stride"):
+                raise ValueError("`stride` must be less than 5")
+            return super()._sanitize_parameters()
+
+    pipe = Refusing()
+    (outcome,) = serve_pipe(pipe).ask(*_works("a", stride=9))
+    assert type(outcome) is InvalidParameterError
+    assert "`stride` must be less than 5" in str(outcome)
+    assert pipe.forwards == []
+
+
+def test_parameters_belong_to_each_call_alone(serve_pipe: Any) -> None:
+    """Speech recognition takes keys out of the caller's dictionaries upstream."""
+
+    class Greedy(FakePipeline):
+        def _sanitize_parameters(self, **given: Any) -> Any:
+            return {}, {"generate_kwargs": given.get("generate_kwargs", {})}, {}
+
+        def forward(self, model_inputs: Any, generate_kwargs: Any = None, **_: Any) -> Any:
+            rows = model_inputs["echo"]
+            saw = dict(generate_kwargs)
+            generate_kwargs.clear()
+            return {"echo": rows, "saw": [saw] * len(rows) if isinstance(rows, list) else saw}
+
+    parameters = {"generate_kwargs": {"max_new_tokens": 3}}
+    served = serve_pipe(Greedy())
+    for _ in range(2):
+        outcomes = _flood(served, [Work("a", parameters), Work("b", parameters)])
+        assert [outcome["saw"] for outcome in outcomes] == [{"max_new_tokens": 3}] * 2
+    assert parameters == {"generate_kwargs": {"max_new_tokens": 3}}
+
+
+def test_single_request_goes_before_the_items_of_a_long_list(serve_pipe: Any) -> None:
+    pipe = Sized()
+    served = serve_pipe(pipe, max_items=4)
+    release = served.hold()
+    listed = _works(*(f"list-{index:02d}" for index in range(40)), bulk=True)
+    single = Work("single1", {}, "id-single")
+    for work in [*listed, single]:
+        served.engine.submit(work)
+    release()
+    served.answers.of([*listed, single])
+    at = next(index for index, rows in enumerate(pipe.forwards) if "single1" in rows)
+    # at most what was prepared when it came, and the batch in the model
+    assert at <= 6
+    assert [row for rows in pipe.forwards for row in rows if row.startswith("list")] == [w.inputs for w in listed]
+
+
+def test_long_text_is_answered_in_a_flood_of_short_ones(serve_pipe: Any) -> None:
+    pipe = Sized()
+    served = serve_pipe(pipe, max_items=8)
+    works = [*_works(*(f"s{index}" for index in range(16))), *_works("l" * 400)]
+    works += _works(*(f"t{index}" for index in range(64)))
+    _flood(served, works)
+    at = next(index for index, rows in enumerate(pipe.forwards) if rows[0].startswith("l"))
+    assert at <= 4  # first, s, s, then it: none of the later ones before it
+    assert all(len({len(row) for row in rows} & {400}) == 0 or len(rows) == 1 for rows in pipe.forwards)
+
+
+def test_planner_that_fails_ends_nothing(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("deployments.engine.cut", broken)
+    assert serve_pipe(FakePipeline()).ask(*_works("a", "b"))[1]["echo"] == "b"
+
+
+def test_lost_device_is_told(serve_pipe: Any) -> None:
+    class Lost(FakePipeline):
+        def forward(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    served = serve_pipe(Lost())
+    assert served.engine.unwell() is None
+    (outcome,) = served.ask(*_works("a"))
+    assert type(outcome) is InferenceError
+    assert "device" in served.engine.unwell()
+
+
+def test_stage_times_add_up(serve_pipe: Any) -> None:
+    served = serve_pipe(FakePipeline(forward_s=0.05))
+    (work,) = _works("a")
+    served.engine.submit(work)
+    (done,) = served.answers.of([work])
+    assert done.forward_s >= 0.05
+    assert min(done.stages_s) >= 0
+    assert (done.batch_size, done.padding_waste) == (1, 0.0)
