@@ -61,10 +61,8 @@ def test_unknown_key_is_named_with_the_nearest_known_one(args: Any, path: str, n
 
 def test_unknown_key_like_no_other_lists_the_known_ones() -> None:
     (mistake,) = _mistakes({"models": [{"task": "ner", "batch": {"zzz": 1}}]})
-    assert (
-        mistake
-        == "args.models[0].batch.zzz: unknown key; known keys: " + ", ".join(sorted(BatchConfig.model_fields)) + "."
-    )
+    known = ", ".join(sorted(BatchConfig.model_fields))
+    assert mistake == f"args.models[0].batch.zzz: unknown key; known keys: {known}."
 
 
 def test_all_mistakes_are_told_at_once_each_at_its_path() -> None:

@@ -1,0 +1,115 @@
+"""Batching as callers see it: nobody blocks the loop, lists are answered item by item, equal requests share."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serve.cluster import deploy, until
+from tests.tiny import CASES, checkpoint
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+def _fake(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "task": "fake", "resources": {"num_cpus": 0.1}, **more}
+
+
+@pytest.fixture(scope="module")
+def server(url: str, checkpoints: Path) -> str:
+    case = next(case for case in CASES if case.id == "text-classification-bert")
+    classify = {"task": case.task, "model": str(checkpoint(case, checkpoints)), "resources": {"num_cpus": 0.5}}
+    models = [
+        _fake("quick"),
+        _fake("slow", init={"forward_s": 2.0}),
+        _fake("steady", init={"forward_s": 0.01}),
+        {"name": "classify", **classify, "cache": {"max_bytes": 1_000_000}},
+    ]
+    deploy(url, {"models": models, "limits": {"max_list_items": 10_000}})
+    return url
+
+
+def _ask(url: str, name: str, inputs: Any, **parameters: Any) -> httpx.Response:
+    return httpx.post(f"{url}/models/{name}", json={"inputs": inputs, "parameters": parameters}, timeout=120)
+
+
+def test_health_answers_while_a_forward_of_two_seconds_runs(server: str) -> None:
+    """Counted on the replica's own loop: its info comes from there."""
+    with ThreadPoolExecutor(1) as caller:
+        slow = caller.submit(_ask, server, "slow", "x")
+        answers = 0
+        while not slow.done():
+            assert httpx.get(f"{server}/health", timeout=10).status_code == 200
+            assert "batching" in httpx.get(f"{server}/models/slow/info", timeout=10).json()
+            answers += 1
+        assert slow.result().status_code == 200
+    assert answers >= 4  # a blocked loop gives one
+
+
+def test_list_is_answered_item_by_item_in_order(server: str) -> None:
+    answer = _ask(server, "quick", [f"{index}" for index in range(200)], fail_on="77")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-failed-items"] == "1"
+    items = answer.json()
+    assert [item.get("echo") for item in items] == [None if index == 77 else f"{index}" for index in range(200)]
+    assert items[77]["error_type"] == "inference"
+    assert "told to" not in items[77]["error"]
+
+
+def test_list_of_which_nothing_can_be_answered_fails(server: str) -> None:
+    answer = _ask(server, "quick", ["a", "a"], fail_on="a")
+    assert answer.status_code == 500
+    assert answer.json()["error_type"] == "inference"
+
+
+def test_single_requests_are_answered_while_a_list_of_ten_thousand_is_under_way(server: str) -> None:
+    with ThreadPoolExecutor(1) as caller:
+        listed = caller.submit(_ask, server, "steady", [f"{index}" for index in range(10_000)])
+        singles = 0
+        while not listed.done():
+            answer = _ask(server, "steady", f"single-{singles}")
+            assert answer.json()["echo"] == f"single-{singles}"
+            singles += not listed.done()
+        items = listed.result().json()
+    assert [item["echo"] for item in items] == [f"{index}" for index in range(10_000)]
+    assert singles >= 10
+
+
+def test_headers_tell_where_the_time_went(server: str) -> None:
+    started = time.perf_counter()
+    headers = _ask(server, "slow", "x").headers
+    spent_ms = (time.perf_counter() - started) * 1000
+    stages = {name: float(headers[f"x-{name}-ms"]) for name in ("queue", "preprocess", "forward", "postprocess")}
+    assert 2000 <= stages["forward"] <= spent_ms
+    assert sum(stages.values()) <= float(headers["x-total-ms"]) + 1
+    assert (headers["x-batch-size"], headers["x-padding-waste"], headers["x-cache"]) == ("1", "0.00", "none")
+
+
+def test_kept_answer_is_the_same_answer(server: str) -> None:
+    first, second = (_ask(server, "classify", "The very same words.") for _ in range(2))
+    other = _ask(server, "classify", "The very same words.", top_k=2)
+    assert [answer.headers["x-cache"] for answer in (first, second, other)] == ["none", "hit", "none"]
+    assert first.json() == second.json()
+    assert len(other.json()[0]) == 2
+
+
+def test_caller_who_disconnects_costs_no_forward(server: str) -> None:
+    """While the model is busy and another waits, a caller leaves whose forward would take longer than the test."""
+    with ThreadPoolExecutor(2) as callers:
+        ahead = [callers.submit(_ask, server, "slow", "ahead", sleep_s=part) for part in (0.5, 0.6)]
+        until(lambda: httpx.get(f"{server}/models/slow/info", timeout=30).json()["waiting"] >= 1, 20, 0.01)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server}/models/slow", json={"inputs": "gone", "parameters": {"sleep_s": 1000}}, timeout=0.3)
+        assert _ask(server, "slow", "last").json()["echo"] == "last"
+        assert [call.result().status_code for call in ahead] == [200, 200]
+
+
+def test_info_says_how_inputs_are_batched(server: str) -> None:
+    info = httpx.get(f"{server}/models/classify/info", timeout=30).json()
+    assert info["batching"] == {"mode": "padded", "unit": "tokens"}
+    assert info["max_padded_cost"] == 16384
+    assert json.dumps(info)
