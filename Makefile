@@ -4,6 +4,7 @@
 #   make test-unit   no Ray, no models: seconds
 #   make test-slow   minutes
 #   make lint        ruff and mypy
+#   make bench       the local pipeline and Ray's example against this server; half an hour, on an idle machine
 # On a machine with a GPU, `make serve CONSTRAINTS=` leaves pip free to choose a CUDA build of torch.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ CONSTRAIN := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: serve models test test-unit test-slow lint clean
+.PHONY: serve models test test-unit test-slow lint bench clean
 
 serve: models
 	$(BIN)/pipeline-graph serve serve_config.yaml
@@ -31,6 +32,9 @@ test-unit: $(VENV)/.test
 
 test-slow: $(VENV)/.test models
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.test
+	RAY_SERVE_ENABLE_HA_PROXY=1 RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks --replicas $$(nproc) $(BENCH)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ class BatchConfig(StrictModel):
         max_padded_pixels: the same for images, after the image processor (default 8388608: 167 of 224 x 224, or 8 of
             1024 x 1024).
         max_padded_audio_s: the same for sounds (seconds, default 480: 16 pieces of 30 s).
-        max_padding_waste: share of a batch that may be padding, in [0, 1) (default 0.2).
+        max_padding_waste: share of a batch that may be padding, in [0, 1) (default 0.1).
     """
 
     mode: Literal["auto", "padded", "equal", "alone"] = "auto"
@@ -50,7 +50,7 @@ class BatchConfig(StrictModel):
     max_padded_tokens: int = Field(default=16384, ge=1)
     max_padded_pixels: int = Field(default=8_388_608, ge=1)
     max_padded_audio_s: float = Field(default=480, gt=0)
-    max_padding_waste: float = Field(default=0.2, ge=0, lt=1)
+    max_padding_waste: float = Field(default=0.1, ge=0, lt=1)
 
     def max_padded(self, unit: Literal["tokens", "pixels", "seconds"]) -> float:
         """The bound in a task's unit."""

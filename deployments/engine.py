@@ -23,6 +23,7 @@ logger = logging.getLogger("pipeline_graph.engine")
 
 # prepared and waiting, in budgets of a batch: enough to choose neighbours from, and a bound on memory
 _AHEAD = 4
+_BESIDE_LIST_S = 0.25
 Deliver = Callable[[list[tuple[Work, Done]]], None]
 
 
@@ -141,7 +142,9 @@ class Engine:
 
     def _cut(self) -> list[Chunk]:
         try:
-            return cut(self._ready, self._forwarder.limits(self.limits))
+            # beside a long list, batches are short, so that single requests wait for a short one only
+            seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in self._ready) else None
+            return cut(self._ready, self._forwarder.limits(self.limits, seconds))
         except Exception:
             logger.exception("the planner failed; the oldest chunk runs alone")
             return [min(self._ready, key=lambda chunk: chunk.order)]

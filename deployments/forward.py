@@ -39,6 +39,7 @@ class Forwarder:
         self._collate, self.no_padding_because = collate.collator(pipe)
         self._dual = dual_encoder.wrap(pipe, spec)
         self.ceiling: float | None = None  # padded cost that fitted into memory after one that did not
+        self._cost_per_s: float | None = None  # running mean
         self.lost: str | None = None  # why the device cannot be used any more
 
     @property
@@ -46,11 +47,14 @@ class Forwarder:
         """Whether upstream's padding join exists for this pipeline."""
         return self._collate is not None
 
-    def limits(self, limits: Limits) -> Limits:
-        """``limits`` below the ceiling that memory set."""
-        if self.ceiling is None or self.ceiling >= limits.max_padded_cost:
-            return limits
-        return Limits(limits.max_items, self.ceiling, limits.max_padding_waste)
+    def limits(self, limits: Limits, seconds: float | None = None) -> Limits:
+        """``limits`` below the ceiling that memory set, and for batches that take about ``seconds`` at most."""
+        most = limits.max_padded_cost
+        if self.ceiling is not None:
+            most = min(most, self.ceiling)
+        if seconds is not None and self._cost_per_s is not None:
+            most = min(most, seconds * self._cost_per_s)
+        return Limits(limits.max_items, most, limits.max_padding_waste)
 
     def run(self, batch: Sequence[Chunk]) -> None:
         """Put the outputs of each chunk into its call, or the error into its request."""
@@ -95,6 +99,8 @@ class Forwarder:
     def _note(self, batch: Sequence[Chunk], spent: float) -> None:
         waste = padding_waste(batch)
         self._observer.batch(len(batch), waste, spent)
+        rate = padded_cost(batch) / max(spent, 1e-6)
+        self._cost_per_s = rate if self._cost_per_s is None else 0.8 * self._cost_per_s + 0.2 * rate
         for work in {id(chunk.work): chunk.work for chunk in batch}.values():
             work.forward_s += spent
             work.batch_size = max(work.batch_size, len(batch))

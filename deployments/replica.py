@@ -111,7 +111,7 @@ class PipelineReplica:
         return await asyncio.get_running_loop().run_in_executor(self._decoding, decoder.decode, inputs)
 
     async def info(self) -> dict[str, Any]:
-        """What is loaded: architecture, dtype, device, revision, parameters accepted, defaults, batching, what waits."""
+        """What is loaded, from where, with which defaults; how it batches, and what waits."""
         revision = self._ref.revision if self._ref is not None else None
         commit = getattr(getattr(getattr(self._runner.pipe, "model", None), "config", None), "_commit_hash", None)
         limits = self._runner.forwarder.limits(self._engine.limits)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 # seconds by which items of a long list stand behind single requests that arrive in the meantime
-BULK_HANDICAP_S = 0.5
+BULK_HANDICAP_S = 5.0
 
 Outcome: TypeAlias = Any  # the pipeline's answer, or a PipelineGraphError
 

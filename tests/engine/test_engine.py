@@ -239,3 +239,19 @@ def test_stage_times_add_up(serve_pipe: Any) -> None:
     assert done.forward_s >= 0.05
     assert min(done.stages_s) >= 0
     assert (done.batch_size, done.padding_waste) == (1, 0.0)
+
+
+def test_batches_beside_a_list_are_short(serve_pipe: Any) -> None:
+    """Rows that take 10 ms each: a quarter of a second of them, not the 64 that would fit."""
+
+    class PerRow(Sized):
+        def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+            rows = model_inputs["echo"]
+            time.sleep(0.01 * (len(rows) if isinstance(rows, list) else 1))
+            return super().forward(model_inputs, **parameters)
+
+    served = serve_pipe(PerRow(), max_items=64)
+    served.ask(*_works(*(f"x{index:02d}" for index in range(8))))  # learns how fast the model is
+    served.noted.batches.clear()
+    _flood(served, _works(*(f"l{index:02d}" for index in range(64)), bulk=True))
+    assert 2 <= max(served.noted.batches) <= 32
