@@ -4,6 +4,8 @@
 #   make test-unit   no Ray, no models: seconds
 #   make test-slow   minutes
 #   make lint        ruff and mypy
+#   make chaos       good, malformed, slow and leaving clients for 3 minutes, replicas killed: CHAOS="--minutes 10"
+#   make fuzz        fuzz what reads requests, a minute for each target: FUZZ_S=600 TARGETS="image form"
 #   make bench       the local pipeline and Ray's example against this server; half an hour, on an idle machine
 # On a machine with a GPU, `make serve CONSTRAINTS=` leaves pip free to choose a CUDA build of torch.
 
@@ -16,7 +18,7 @@ CONSTRAIN := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: serve models test test-unit test-slow lint bench clean
+.PHONY: serve models test test-unit test-slow lint bench chaos fuzz clean
 
 serve: models
 	$(BIN)/pipeline-graph serve serve_config.yaml
@@ -35,6 +37,13 @@ test-slow: $(VENV)/.test models
 
 bench: $(VENV)/.test
 	RAY_SERVE_ENABLE_HA_PROXY=1 RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks --replicas $$(nproc) $(BENCH)
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+fuzz: $(VENV)/.test
+	$(PIP) install $(CONSTRAIN) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

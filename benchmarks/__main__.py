@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from benchmarks.settings import PARTS, Settings
@@ -39,13 +40,12 @@ def main() -> int:
     parts = options.pop("parts") or PARTS
     settings = Settings(**options)
 
-    from benchmarks import audio, image, report, text
+    from benchmarks import report
     from benchmarks.errors import BenchmarkError
 
-    make = {"text": text.make, "image": image.make, "audio": audio.make}
     for name in parts:
         try:
-            outcome = make[name](settings).run()
+            outcome = import_module(f"benchmarks.{name}").make(settings).run()
         except BenchmarkError as error:
             print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
             return 1

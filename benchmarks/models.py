@@ -39,6 +39,11 @@ def speech_recogniser(seed: int) -> tuple[Path, str]:
         return _kept(name, lambda folder: _write_speech_recogniser(folder, seed)), "Whisper, seeded weights"
 
 
+def sound_classifier(seed: int) -> Path:
+    """The first layer of Whisper's encoder under a head, seeded: for what stands around the model."""
+    return _kept(f"sound-classifier-seed{seed}", lambda folder: _write_sound_classifier(folder, seed))
+
+
 def minilm() -> Path:
     """The folder ``model`` in the installed package.
 
@@ -113,6 +118,19 @@ def _write_speech_recogniser(folder: Path, seed: int) -> None:
     )
     model.save_pretrained(folder)
     WhisperProcessor(feature_extractor=WhisperFeatureExtractor(), tokenizer=tokenizer).save_pretrained(folder)
+
+
+def _write_sound_classifier(folder: Path, seed: int) -> None:
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
+
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        d_model=64, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=64, num_labels=4
+    )
+    model = WhisperForAudioClassification(config)
+    _spread(model.classifier)
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
 
 
 def _spread(head: nn.Linear) -> None:

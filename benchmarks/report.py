@@ -15,7 +15,15 @@ from typing import Any
 from benchmarks.settings import Settings
 
 _PACKAGES = ("pipeline-graph", "ray", "torch", "transformers", "tokenizers", "starlette", "aiohttp", "numpy", "pillow")
-_COLUMNS = {"p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms", "mean_batch": "mean batch"}
+_COLUMNS = {
+    "tokens_per_s": "tokens/s",
+    "first_ms": "first token ms",
+    "p50_ms": "p50 ms",
+    "p95_ms": "p95 ms",
+    "p99_ms": "p99 ms",
+    "around_ms": "around the model ms",
+    "mean_batch": "mean batch",
+}
 
 
 class Record:
@@ -138,7 +146,7 @@ def markdown(outcome: Outcome, facts: dict[str, Any]) -> str:
         f"RAY_SERVE_*: {environment}."
     )
     measures = _table(["measure", f"{outcome.unit}/s", *_COLUMNS.values()], rows)
-    ratios = _table(["ratio", "value", "goal", ""], [goal.row() for goal in outcome.goals])
+    ratios = _table(["ratio", "value", "goal", ""], [goal.row() for goal in outcome.goals]) if outcome.goals else []
     return "\n".join([f"## {outcome.part}", "", how, "", *measures, "", *ratios, ""])
 
 

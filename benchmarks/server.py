@@ -1,4 +1,4 @@
-"""Servers in processes of their own: the project, and Ray's plain example. One at a time, ended when left."""
+"""Servers in processes of their own: the project, Ray's plain example, transformers' own. One at a time."""
 
 import contextlib
 import os
@@ -26,15 +26,25 @@ ROOMY = 128
 
 
 @contextmanager
-def project(models: list[dict[str, Any]], max_list_items: int = 1024) -> Iterator[str]:
-    """The project with these models; gives its URL once all are ready."""
+def project(
+    models: list[dict[str, Any]],
+    max_list_items: int = 1024,
+    environment: dict[str, str] | None = None,
+    **more: dict[str, Any],
+) -> Iterator[str]:
+    """The project with these models, ``environment`` set for it; gives its URL once all are ready.
+
+    ``more`` are further keys of ``args``, or others than those here.
+    """
     args = {
         "models": models,
         "limits": {"max_list_items": max_list_items, "request_timeout_s": 600},
         "router": {"num_cpus": 0},  # logical: so that replicas may reserve every core
+        "access": {"open": True},  # HAProxy, where the environment asks for it, listens on more than loopback
+        **more,
     }
     application = {"name": "pipelines", "route_prefix": "/", "import_path": "graph.app:build", "args": args}
-    with _server("pipeline-graph serve", [application], _is_ready) as url:
+    with _server("pipeline-graph serve", [application], _is_ready, environment) as url:
         yield url
 
 
@@ -63,38 +73,79 @@ def _is_ready(url: str) -> bool:
     return answer.status_code == 200
 
 
+def _is_healthy(url: str) -> bool:
+    return httpx.get(f"{url}/health", timeout=30).status_code == 200
+
+
 def _answers(url: str) -> bool:
     routes = ("plain", "roomy")
     return all(httpx.post(f"{url}/{route}", json={"inputs": "yes"}, timeout=30).status_code == 200 for route in routes)
 
 
 @contextmanager
-def _server(command: str, applications: list[dict[str, Any]], ready: Callable[[str], bool]) -> Iterator[str]:
-    """Start ``command`` on a config file with these applications, wait until ``ready``, end it in the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def transformers_serve(model: Path, *options: str) -> Iterator[str]:
+    """``transformers serve`` with this model alone; gives its URL once it answers."""
+    port = _free_port()
+    command = ["transformers", "serve", str(model), "--port", str(port), "--device", "cpu", *options]
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryDirectory(prefix="pipeline-graph-bench-") as folder, Path(folder, "log").open("w+") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="pipeline-graph-bench-") as folder,
+        _process(command, url, lambda url: httpx.get(f"{url}/health", timeout=30).status_code == 200, Path(folder)),
+    ):
+        yield url
+
+
+@contextmanager
+def _server(
+    command: str,
+    applications: list[dict[str, Any]],
+    ready: Callable[[str], bool],
+    environment: dict[str, str] | None = None,
+) -> Iterator[str]:
+    """Start ``command`` on a config file with these applications, wait until ``ready``, end it in the end."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="pipeline-graph-bench-") as folder:
         config = Path(folder, "config.yaml")
         config.write_text(
             yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": applications})
         )
-        name, *options = command.split()
+        # `local`: never a Ray cluster that happens to run on this machine
+        with _process([*command.split(), str(config), "--address=local"], url, ready, Path(folder), environment):
+            yield url
+
+
+@contextmanager
+def _process(
+    command: list[str],
+    url: str,
+    ready: Callable[[str], bool],
+    folder: Path,
+    environment: dict[str, str] | None = None,
+) -> Iterator[None]:
+    """A program of this environment; its log goes to ``folder``."""
+    with Path(folder, "log").open("w+") as log:
+        name, *options = command
         process = subprocess.Popen(
-            # `local`: never a Ray cluster that happens to run on this machine
-            [str(Path(sys.executable).with_name(name)), *options, str(config), "--address=local"],
+            [str(Path(sys.executable).with_name(name)), *options],
             cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **(environment or {})},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that Ctrl-C reaches it once, from here
         )
         try:
             _wait(process, url, ready, Path(log.name))
-            yield url
+            yield
         finally:
             _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, ready: Callable[[str], bool], log: Path) -> None:

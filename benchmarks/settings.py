@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-PARTS = ("text", "image", "audio")
+PARTS = ("text", "image", "audio", "chat", "bodies", "dataset", "weights")
 
 
 @dataclass(frozen=True)

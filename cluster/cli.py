@@ -1,20 +1,19 @@
-"""The command ``pipeline-graph``: ``check`` a configuration, ``serve`` it, show its ``status``."""
+"""The command ``pipeline-graph``: ``check``, ``serve`` or ``export`` a configuration, run a ``batch``, and more."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster import start
+from cluster.plan import cli as planning
 from deployments.errors import ConfigError
+from graph.jobs import command as batch
 
-_BUILDER = "graph.app:build"
-_EXAMPLE = """
-Serving at http://{host}:{port} as soon as the models are loaded (GET /ready says when). A first request:
-
-    curl http://{host}:{port}/models/{name} -d '{body}'
-"""
+BUILDER = "graph.app:build"
+"""``import_path`` of the applications that are ours."""
+_APART = {"plan": planning.run, "batch": batch.main}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,22 +26,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=says, description=says)
         command.add_argument("config", nargs="?", default="serve_config.yaml", help="default: serve_config.yaml")
+    export = commands.add_parser("export", help="print a config file as manifests", description="For a cluster.")
+    export.add_argument("config", nargs="?", default="serve_config.yaml", help="default: serve_config.yaml")
+    export.add_argument("--kubernetes", action="store_true", required=True, help="for KubeRay: `| kubectl apply -f -`")
+    export.add_argument("--image", default="pipeline-graph:0.1.0", help="without -cpu or -cuda; default: %(default)s")
+    key = commands.add_parser("key", help="make an API key", description="Make an API key and its entry for `access`.")
+    key.add_argument("name", help="for logs and metrics")
+    planning.add_arguments(commands.add_parser("plan", help=planning.HELP, description=planning.HELP))
     status = commands.add_parser("status", help="one readable table of the running applications")
     status.add_argument("--address", default=None, help="Ray dashboard, default http://127.0.0.1:8265")
+    batch.add_to(commands)
     known, rest = parser.parse_known_args(arguments)
     if rest and known.command != "serve":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command == "status":
-        return _status(known.address)
+        from cluster.status import show
+
+        return show(known.address)
+    if known.command == "key":
+        return _key(known.name)
+    if known.command in _APART:
+        return _APART[known.command](known)
+    if known.command == "serve":
+        return start.serve(Path(known.config), rest)
     try:
         applications = check_file(Path(known.config))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    if known.command == "check":
-        print(f"{known.config}: {sum(len(names) for names in applications.values())} models, no mistakes")
-        return 0
-    return _serve(known.config, rest)
+    if known.command == "export":
+        return _export(Path(known.config), known.image)
+    print(f"{known.config}: {sum(len(names) for names in applications.values())} models, no mistakes")
+    return 0
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -84,7 +99,7 @@ def check_file(path: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     mistakes: list[str] = []
     for index, application in enumerate(read_file(path)["applications"]):
-        if application.get("import_path") != _BUILDER:
+        if application.get("import_path") != BUILDER:
             continue
         try:
             config = configure(application.get("args") or {})
@@ -96,50 +111,32 @@ def check_file(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def _serve(config: str, rest: list[str]) -> int:
-    """Hand over to ``serve run``, in this very process, so that signals reach it."""
-    http = read_file(Path(config)).get("http_options") or {}
-    address = {"host": http.get("host", "127.0.0.1"), "port": http.get("port", 8000)}
-    print(_EXAMPLE.format(**address, **_first_request(config)), flush=True)
-    command = [str(Path(sys.executable).with_name("serve")), "run", config, *rest]
-    os.execv(command[0], command)
+def _key(name: str) -> int:
+    """Show a new key once, and the entry that lets it in."""
+    from pydantic import ValidationError
+
+    from graph.access.config import KeyConfig
+    from graph.access.keys import new_key
+
+    secret, sha256 = new_key()
+    try:
+        KeyConfig(name=name, sha256=sha256)
+    except ValidationError as error:
+        print(f"{name!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 2
+    print(f"The key, shown this once: {secret}\nIts entry in `access.keys` or in the file `access.keys_file`:")
+    print(f"- name: {name}\n  sha256: {sha256}")
+    return 0
 
 
-def _first_request(config: str) -> dict[str, str]:
-    """Name and body of a request that suits the first model whose example is plain JSON."""
-    import json
+def _export(config: Path, image: str) -> int:
+    """Print the manifests of a file without mistakes; a warning goes beside them."""
+    from cluster.export import left_behind, manifests
 
-    from deployments.tasks import TASKS
-    from graph.resolve import configure
-
-    for application in read_file(Path(config))["applications"]:
-        if application.get("import_path") != _BUILDER:
-            continue
-        for model in configure(application.get("args") or {}).models:
-            spec = TASKS[model.canonical_task]
-            if isinstance(spec.example, str):
-                parameters = {"parameters": dict(spec.example_parameters)} if spec.required else {}
-                return {"name": str(model.name), "body": json.dumps({"inputs": spec.example, **parameters})}
-    return {"name": "NAME", "body": '{"inputs": ...}'}
-
-
-def _status(address: str | None) -> int:
-    # Ray protects the dashboard of a local cluster with a token, and reads it only when told to
-    if (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
-
-    client = ServeSubmissionClient(address or os.environ.get("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:8265"))
-    details = client.get_serve_details()
-    print(f"{'APPLICATION':<16}{'DEPLOYMENT':<28}{'STATUS':<14}{'REPLICAS':<10}MESSAGE")
-    healthy = True
-    for app_name, application in details["applications"].items():
-        for name, deployment in application["deployments"].items():
-            running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
-            healthy = healthy and deployment["status"] == "HEALTHY"
-            message = (deployment["message"].strip().splitlines() or [""])[-1][:80]
-            print(f"{app_name:<16}{name:<28}{deployment['status']:<14}{running:<10}{message}")
-    return 0 if healthy else 1
+    for name in left_behind(read_file(config)):
+        print(f"{name} lies in a folder of this machine: put it into the image, or name a hub id.", file=sys.stderr)
+    print(manifests(config, image), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class Batcher:
             raise
         return done
 
+    def close(self) -> None:
+        """End Ray's batching task, which else keeps the engine and all behind it; Ray 2.60 has no public way."""
+        queue = self._edge._is_batching_task_alive.__self__._queue
+        if queue is not None:
+            queue._handle_batch_task.cancel()
+
     async def _take(self, arrived: "list[Work]") -> "list[asyncio.Future[Done]]":
         """The edge: hand over what arrived, and return at once."""
         loop = self._inbox.loop = asyncio.get_running_loop()

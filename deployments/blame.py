@@ -8,6 +8,8 @@ an input longer than the model can take.
 import traceback
 from typing import Any
 
+from jinja2 import TemplateError
+
 from deployments.errors import (
     InferenceError,
     InvalidInputError,
@@ -17,7 +19,7 @@ from deployments.errors import (
 )
 
 _MODULE_CALL = "_call_impl"  # torch.nn.Module.__call__
-_CALLER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
+_CALLER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, TemplateError)
 _INSTALL = {
     "pytesseract": "pip install pytesseract, and the program tesseract (Debian: apt-get install tesseract-ocr); "
     "or send `word_boxes` with the input",

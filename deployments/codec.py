@@ -26,26 +26,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from deployments.errors import MalformedRequestError
+from deployments.errors import MalformedRequestError, PayloadTooLargeError
+from deployments.images import UNREADABLE
 from deployments.payload import Media, Tensor
 
 MEDIA_TYPE = "application/vnd.pipeline+json"
 # what numpy and Pillow raise on values that were made up
-_UNREADABLE = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    OSError,
-    SyntaxError,
-    MemoryError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+_UNREADABLE = (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _MOST_PIXELS = 2**27
 _MEDIA_KINDS = ("image", "audio", "video")
+_TORCH_TYPES = frozenset({"bool", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
+_TORCH_TYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _NUMBER_KINDS = frozenset("biufc")
 
@@ -91,27 +82,18 @@ def _compound(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in {MEDIA_TYPE}")
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: Any, max_total_pixels: int | None = None) -> Any:
     """The value that `to_json` was given; tensors stay `Tensor`.
+
+    Args:
+        value: what ``json.loads`` gave.
+        max_total_pixels: of all images in it (default: no bound, but for each image one of 2^27).
 
     Raises:
         MalformedRequestError: an object with ``$type`` does not hold what it says.
+        PayloadTooLargeError: the images have too many pixels; none over the bound is decoded.
     """
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$type" not in value:
-        return {key: from_json(item) for key, item in value.items()}
-    read = _READERS.get(str(value["$type"]))
-    if read is None:
-        raise MalformedRequestError(f"There is no $type {value['$type']!r}; known: {', '.join(_READERS)}.")
-    try:
-        return read(value)
-    except _UNREADABLE as error:
-        raise MalformedRequestError(
-            f"A value of $type {value['$type']} cannot be read ({type(error).__name__})."
-        ) from None
+    return _Reader(max_total_pixels).read(value)
 
 
 def _array(array: npt.NDArray[Any]) -> dict[str, Any]:
@@ -146,16 +128,6 @@ def _image(image: Image.Image) -> dict[str, Any]:
     return {"$type": "image", "mode": image.mode, "data": _b64(buffer.getvalue())}
 
 
-def _read_image(value: dict[str, Any]) -> Image.Image:
-    if "array" in value:
-        return Image.fromarray(_read_array(value["array"]), value["mode"])
-    with Image.open(io.BytesIO(_bytes(value)), formats=["PNG"]) as image:
-        if image.width * image.height > _MOST_PIXELS:
-            raise ValueError("too many pixels")
-        # a copy is a plain Image, as pipelines return it, rather than a PNG file that was opened
-        return image.copy() if image.mode == value["mode"] else image.convert(value["mode"])
-
-
 def _bytes(value: dict[str, Any]) -> bytes:
     return base64.b64decode(value["data"], validate=True)
 
@@ -170,14 +142,63 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "tuple": lambda value: tuple(from_json(value["items"])),
-    "ndarray": _read_array,
-    "tensor": lambda value: Tensor(_read_array(value), str(value["torch"])),
-    "scalar": _read_scalar,
-    "image": _read_image,
-    "media": _read_media,
-    "float": lambda value: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["value"]],
-    "bytes": _bytes,
-    "dict": lambda value: {from_json(key): from_json(item) for key, item in value["items"]},
-}
+class _Reader:
+    """Reads one value, and counts the pixels in it."""
+
+    def __init__(self, max_total_pixels: int | None) -> None:
+        self._most = self._left = max_total_pixels
+
+    def read(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.read(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$type" not in value:
+            return {key: self.read(item) for key, item in value.items()}
+        read = self._readers.get(str(value["$type"]))
+        if read is None:
+            raise MalformedRequestError(
+                f"There is no $type {str(value['$type'])[:50]!r}; known: {', '.join(self._readers)}."
+            )
+        try:
+            return read(self, value)
+        except RecursionError:
+            raise MalformedRequestError("The body is nested too deeply.") from None
+        except _UNREADABLE as error:
+            raise MalformedRequestError(
+                f"A value of $type {value['$type']} cannot be read ({type(error).__name__})."
+            ) from None
+
+    def _image(self, value: dict[str, Any]) -> Image.Image:
+        if "array" in value:
+            return Image.fromarray(_read_array(value["array"]), value["mode"])
+        with Image.open(io.BytesIO(_bytes(value)), formats=["PNG"]) as image:
+            self._count(image.width * image.height)
+            # a copy is a plain Image, as pipelines return it, rather than a PNG file that was opened
+            return image.copy() if image.mode == value["mode"] else image.convert(value["mode"])
+
+    def _count(self, pixels: int) -> None:
+        """Take ``pixels`` from those that are left, before they are decoded."""
+        if pixels > _MOST_PIXELS:
+            raise ValueError("too many pixels")
+        if self._left is not None:
+            self._left -= pixels
+            if self._left < 0:
+                raise PayloadTooLargeError(f"The images in the body have more than {self._most} pixels together.")
+
+    def _tensor(self, value: dict[str, Any]) -> Tensor:
+        if value["torch"] not in _TORCH_TYPES:  # it is looked up by name in the module torch
+            raise ValueError("no type of numbers")
+        return Tensor(_read_array(value), value["torch"])
+
+    _readers: "dict[str, Callable[[_Reader, dict[str, Any]], Any]]" = {  # noqa: RUF012
+        "tuple": lambda self, value: tuple(self.read(value["items"])),
+        "ndarray": lambda self, value: _read_array(value),
+        "tensor": _tensor,
+        "scalar": lambda self, value: _read_scalar(value),
+        "image": _image,
+        "media": lambda self, value: _read_media(value),
+        "float": lambda self, value: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["value"]],
+        "bytes": lambda self, value: _bytes(value),
+        "dict": lambda self, value: {self.read(key): self.read(item) for key, item in value["items"]},
+    }

@@ -2,7 +2,8 @@
 
 While the model runs a batch, the next requests are preprocessed and the last ones postprocessed. Each time the model is
 free, the planner (`deployments.plan`) cuts its next batch out of all that is prepared: there is no timer, so a request
-alone waits for nothing, and under load batches fill up by themselves.
+alone waits for nothing, and under load batches fill up by themselves. Texts that are generated token by token run
+beside these batches, in turns (`deployments.stepwise.turns`).
 """
 
 import logging
@@ -12,18 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 
 from deployments.errors import InferenceError
+from deployments.events import Started
 from deployments.finish import Finisher
 from deployments.forward import Forwarder
+from deployments.hearing import Unfinished, unfinished
 from deployments.observe import Observer
 from deployments.plan import Limits, cut
 from deployments.prepare import Preparer
+from deployments.stepwise.turns import Turn, Turns
 from deployments.work import Chunk, Done, Work
 
 logger = logging.getLogger("pipeline_graph.engine")
 
 # prepared and waiting, in budgets of a batch: enough to choose neighbours from, and a bound on memory
 _AHEAD = 4
-_BESIDE_LIST_S = 0.25
+_BESIDE_LIST_S = 0.1
+_STREAMED_S = 1.0
 Deliver = Callable[[list[tuple[Work, Done]]], None]
 
 
@@ -35,6 +40,7 @@ class Engine:
         limits: of a batch; may be replaced at any time.
         observer: is told of every request.
         deliver: takes finished requests with their outcomes; called on a thread of the engine.
+        turns: the running batch of text generation, where the model has one.
     """
 
     def __init__(
@@ -43,16 +49,17 @@ class Engine:
         limits: Limits,
         observer: Observer,
         deliver: Deliver,
+        turns: Turns | None = None,
     ) -> None:
         self.limits = limits
         self._preparer, self._forwarder, self._finisher = stages
-        self._observer = observer
-        self._deliver = deliver
+        self._observer, self._deliver, self._turns = observer, deliver, turns
         self._arrived: queue.PriorityQueue[tuple[tuple[float, int], Work | None]] = queue.PriorityQueue()
         self._ready: list[Chunk] = []
         self._changed = threading.Condition()
-        self._finished: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[list[Work] | Turn | Unfinished | None] = queue.SimpleQueue()
         self._stopping = False
+        self._forwarder.news = lambda chunk, index: self._finished.put(Turn(news=[(chunk, index)]))
         targets = {"prepare": self._prepare_loop, "model": self._model_loop, "finish": self._finish_loop}
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in targets.items()]
         for thread in self._threads:
@@ -67,10 +74,22 @@ class Engine:
         """Requests not yet prepared, and chunks not yet in the model."""
         return self._arrived.qsize() + len(self._ready)
 
+    def work(self) -> dict[str, float]:
+        """Seconds of the model for what waits, texts that are generated token by token left out, and for one row."""
+        cost, sizes = self._forwarder.cost, [one.size for one in list(self._ready) if one.generation is None]
+        waiting_s = cost.seconds_for(sizes, self.limits.max_items) + self._arrived.qsize() * cost.row_s
+        return {"waiting_s": waiting_s, "request_s": cost.row_s}
+
+    @property
+    def generating(self) -> int:
+        """Texts in the running batch."""
+        return self._turns.rows if self._turns is not None else 0
+
     def unwell(self) -> str | None:
         """Why this engine can answer no more, or None."""
-        if self._forwarder.lost is not None:
-            return f"the device failed ({self._forwarder.lost})"
+        lost = self._forwarder.lost or (self._turns.lost if self._turns is not None else None)
+        if lost is not None:
+            return f"the device failed ({lost})"
         dead = [thread.name for thread in self._threads if not thread.is_alive()]
         return f"the {dead[0]} thread ended" if dead else None
 
@@ -100,6 +119,7 @@ class Engine:
             if not chunks:
                 self._finished.put([work])
                 continue
+            _announce(work)
             with self._changed:
                 self._ready.extend(chunks)
                 self._changed.notify_all()
@@ -114,40 +134,67 @@ class Engine:
             batch = self._next_batch()
             if batch is None:
                 return
+            if self._turns is not None and self._turns.busy:
+                self._turn(self._turns)
+            if not batch:
+                continue
             try:
                 self._forwarder.run(batch)
             except Exception as error:  # whatever it is, it must not end the thread: every caller would hang
                 logger.exception("a batch of %d failed as a whole", len(batch))
                 for chunk in batch:
                     chunk.work.error = error
-            self._finished.put(_complete(batch))
+            done = _complete(batch)
+            if (heard := unfinished(batch)).works:
+                self._finished.put(heard)
+            self._finished.put(done)
+
+    def _turn(self, turns: Turns) -> None:
+        """One token more for the running batch."""
+        try:
+            turn = turns.turn()
+        except Exception as error:
+            logger.exception("the running batch failed as a whole")
+            turn = Turn(turns.fail(error))
+        if turn.news:
+            self._finished.put(turn)
+        if turn.finished:
+            self._finished.put(_complete(turn.finished))
 
     def _next_batch(self) -> list[Chunk] | None:
-        """The next batch, once there is one; None at the end."""
+        """The next batch, once there is one or the running batch has a turn to take; None at the end."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._stopping or self._ready)
+                self._changed.wait_for(lambda: self._stopping or self._ready or self._generates())
                 if self._stopping:
                     return None
                 # nobody waits for these any more
                 self._ready = [chunk for chunk in self._ready if not (chunk.work.abandoned or chunk.work.error)]
-                if self._ready:
+                if self._ready or self._generates():
                     break
                 self._changed.notify_all()
-            batch = self._cut()
-            chosen = set(map(id, batch))
+            stepwise = [chunk for chunk in self._ready if chunk.generation is not None]
+            others = [chunk for chunk in self._ready if chunk.generation is None]
+            batch = self._cut(others) if others else []
+            admitted = self._turns.admit(stepwise, self.limits) if self._turns is not None else []
+            chosen = set(map(id, [*batch, *admitted]))
             self._ready = [chunk for chunk in self._ready if id(chunk) not in chosen]
             self._changed.notify_all()
         return batch
 
-    def _cut(self) -> list[Chunk]:
+    def _generates(self) -> bool:
+        return self._turns is not None and self._turns.busy
+
+    def _cut(self, ready: list[Chunk]) -> list[Chunk]:
         try:
-            # beside a long list, batches are short, so that single requests wait for a short one only
-            seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in self._ready) else None
-            return cut(self._ready, self._forwarder.limits(self.limits, seconds))
+            # beside a long list, batches are short, so that single requests wait for a short one only; and for a
+            # caller who reads along, so that there is something to read
+            streamed = _STREAMED_S if any(chunk.work.emit is not None for chunk in ready) else None
+            seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in ready) else streamed
+            return cut(ready, self._forwarder.limits(self.limits, seconds))
         except Exception:
             logger.exception("the planner failed; the oldest chunk runs alone")
-            return [min(self._ready, key=lambda chunk: chunk.order)]
+            return [min(ready, key=lambda chunk: chunk.order)]
 
     def _finish_loop(self) -> None:
         while True:
@@ -155,7 +202,12 @@ class Engine:
             if works is None:
                 return
             try:
-                self._deliver([(work, self._finish(work)) for work in works if not work.abandoned])
+                if isinstance(works, Turn):
+                    self._finisher.tell(works.news)
+                elif isinstance(works, Unfinished):
+                    self._finisher.hear(works)
+                else:
+                    self._deliver([(work, self._finish(work)) for work in works if not work.abandoned])
             except Exception:
                 logger.exception("answers could not be delivered")
 
@@ -171,9 +223,17 @@ class Engine:
         if work.error is not None:
             self._observer.failure()
             if isinstance(outcome, InferenceError):
-                logger.error("request %s failed", work.request_id, exc_info=work.error)
+                told = {"request_id": work.request_id}  # a field of its own where logs are JSON
+                logger.error("request %s failed", work.request_id, exc_info=work.error, extra=told)
         self._observer.request(done.queue_s, done.preprocess_s, done.postprocess_s)
         return done
+
+
+def _announce(work: Work) -> None:
+    """Tell a caller who wants a stream that the request is good."""
+    if work.emit is not None:
+        told = work.calls[0].told
+        work.emit([Started(told.input_length if told is not None else 0)])
 
 
 def _complete(batch: Sequence[Chunk]) -> list[Work]:

@@ -4,15 +4,20 @@
     ├── ConfigError                 the configuration is wrong
     ├── ModelLoadError              a replica cannot load its model
     ├── RequestError                the caller can mend the request
+    │   ├── AuthenticationError         no API key, or one that is not valid
     │   ├── MalformedRequestError       not readable at all
     │   ├── UnknownModelError           no such model or task
     │   ├── PayloadTooLargeError        over a size limit
     │   ├── UnsupportedMediaError       content type that nothing here reads
+    │   ├── NotAcceptableError          no answer of a kind that the caller takes
     │   ├── InvalidInputError           `inputs` is missing, of the wrong type or undecodable
     │   └── InvalidParameterError       a parameter is unknown or has a wrong value
     ├── MissingDependencyError      an optional package is needed for this request
     ├── OverloadedError             the queue is full; try again
-    │   └── ModelUnavailableError       the model is loading or has failed; try again
+    │   ├── ModelUnavailableError       the model is loading or has failed; try again
+    │   │   └── ReplicaLostError            the replica that had the request went away
+    │   └── RateLimitedError            the API key has no requests left for now
+    ├── SlowBodyError               no request in time
     ├── DeadlineExceededError       no answer in time
     └── InferenceError              the model failed on this input; our fault
 
@@ -55,6 +60,10 @@ class RequestError(PipelineGraphError):
         self.field = field
 
 
+class AuthenticationError(RequestError):
+    """Raised when a request has no API key, or one that is not valid, where one is needed."""
+
+
 class MalformedRequestError(RequestError):
     """Raised when a body cannot be parsed as what it says it is."""
 
@@ -69,6 +78,10 @@ class PayloadTooLargeError(RequestError):
 
 class UnsupportedMediaError(RequestError):
     """Raised when the content type of a body is not one that is read here."""
+
+
+class NotAcceptableError(RequestError):
+    """Raised when the caller accepts none of the media types that the answer can have."""
 
 
 class InvalidInputError(RequestError):
@@ -93,6 +106,18 @@ class OverloadedError(PipelineGraphError):
 
 class ModelUnavailableError(OverloadedError):
     """Raised when a model has no running replica: still loading, or failed to load."""
+
+
+class ReplicaLostError(ModelUnavailableError):
+    """Raised when the replica that had the request went away; another one may answer it."""
+
+
+class RateLimitedError(OverloadedError):
+    """Raised when an API key has used up its requests, or has too many running."""
+
+
+class SlowBodyError(PipelineGraphError):
+    """Raised when the body of a request comes more slowly than is waited for."""
 
 
 class DeadlineExceededError(PipelineGraphError):

@@ -1,6 +1,8 @@
 """A pipeline without a model, as ``task: fake``: for load, failure and autoscaling trials of the server itself."""
 
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from deployments.collate import Column
@@ -12,6 +14,8 @@ class FakePipeline:
     Args:
         load_error: message of a failure while loading; None loads.
         forward_s: seconds that every batch takes, however many inputs it has.
+        gate: a file; while it exists every batch waits, and says so by a line in it. None waits for nothing.
+        load_s: seconds that loading takes.
     """
 
     task = "fake"
@@ -19,10 +23,14 @@ class FakePipeline:
     feature_extractor = None
     image_processor = None
 
-    def __init__(self, load_error: str | None = None, forward_s: float = 0.0) -> None:
+    def __init__(
+        self, load_error: str | None = None, forward_s: float = 0.0, gate: str | None = None, load_s: float = 0.0
+    ) -> None:
+        time.sleep(load_s)
         if load_error is not None:
             raise RuntimeError(load_error)
         self._forward_s = forward_s
+        self._gate = None if gate is None else Path(gate)
         self.batch_sizes: list[int] = []
 
     def _sanitize_parameters(
@@ -52,10 +60,20 @@ class FakePipeline:
         many = isinstance(echo, Column)
         count = len(echo) if many else 1
         self.batch_sizes.append(count)
+        self._wait_at_gate()
         time.sleep(self._forward_s + sleep_s)
         if fail_on is not None and fail_on in (echo if many else [echo]):
             raise RuntimeError("the fake model fails on this input, as it was told to")
         return {"echo": echo, "batch_size": [count] * count if many else count}
+
+    def _wait_at_gate(self) -> None:
+        if self._gate is None:
+            return
+        with suppress(FileNotFoundError), self._gate.open("r+") as file:  # which never makes it anew
+            file.seek(0, 2)
+            file.write("waits\n")
+        while self._gate.exists():
+            time.sleep(0.01)
 
     def postprocess(self, model_outputs: dict[str, Any]) -> dict[str, Any]:
         """The answer to one input."""

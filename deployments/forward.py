@@ -5,16 +5,19 @@ most twice as many forwards as chunks. A batch too large for the memory is halve
 """
 
 import copy
+import functools
 import gc
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from deployments import collate, dual_encoder
+from deployments.cost import ForwardCost
 from deployments.errors import PayloadTooLargeError
 from deployments.observe import Observer
 from deployments.plan import Limits, padded_cost, padding_waste
+from deployments.ranks import RankLostError
 from deployments.tasks import TaskSpec
 from deployments.work import Chunk
 
@@ -39,8 +42,9 @@ class Forwarder:
         self._collate, self.no_padding_because = collate.collator(pipe)
         self._dual = dual_encoder.wrap(pipe, spec)
         self.ceiling: float | None = None  # padded cost that fitted into memory after one that did not
-        self._cost_per_s: float | None = None  # running mean
+        self.cost = ForwardCost()
         self.lost: str | None = None  # why the device cannot be used any more
+        self.news: Callable[[Chunk, int], None] = lambda chunk, index: None  # told of each token of a streamed chunk
 
     @property
     def can_pad(self) -> bool:
@@ -52,12 +56,16 @@ class Forwarder:
         most = limits.max_padded_cost
         if self.ceiling is not None:
             most = min(most, self.ceiling)
-        if seconds is not None and self._cost_per_s is not None:
-            most = min(most, seconds * self._cost_per_s)
-        return Limits(limits.max_items, most, limits.max_padding_waste)
+        within = None if seconds is None else self.cost.padded_within(seconds)
+        if within is not None:
+            most = min(most, within)
+        return Limits(limits.max_items, most, limits.max_padding_waste, self.cost.forward_cost)
 
     def run(self, batch: Sequence[Chunk]) -> None:
         """Put the outputs of each chunk into its call, or the error into its request."""
+        for chunk in batch:
+            if chunk.call.streamed is not None:
+                chunk.call.streamed.tell = functools.partial(self.news, chunk)
         started = time.perf_counter()
         try:
             outputs = self._forward(batch)
@@ -99,8 +107,7 @@ class Forwarder:
     def _note(self, batch: Sequence[Chunk], spent: float) -> None:
         waste = padding_waste(batch)
         self._observer.batch(len(batch), waste, spent)
-        rate = padded_cost(batch) / max(spent, 1e-6)
-        self._cost_per_s = rate if self._cost_per_s is None else 0.8 * self._cost_per_s + 0.2 * rate
+        self.cost.note(padded_cost(batch), spent, len(batch))
         for work in {id(chunk.work): chunk.work for chunk in batch}.values():
             work.forward_s += spent
             work.batch_size = max(work.batch_size, len(batch))
@@ -156,9 +163,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def device_lost(error: BaseException) -> bool:
-    """Whether ``error`` leaves the device unusable for this process: a failed assertion or access on a GPU."""
+    """Whether ``error`` leaves the device unusable: a failed assertion or access on a GPU, or a lost rank."""
     import torch
 
+    if isinstance(error, RankLostError):
+        return True
     if isinstance(error, getattr(torch, "AcceleratorError", ())) and not is_out_of_memory(error):
         return True
     return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)

@@ -1,7 +1,8 @@
 """What generation settings mean for batching: how many tokens they ask for, and whether padding would show.
 
-Settings stand, the first that is set, in the call, in the pipeline's and in the model's ``generation_config``
-(``transformers.Pipeline._prepare_generate_kwargs``).
+Which settings are in force for a call is upstream's to say (``transformers.Pipeline._prepare_generate_kwargs``): the
+call's own, those given to ``pipeline()``, the model's ``generation_config``, and the defaults of the pipeline, the
+first that is set.
 """
 
 from collections.abc import Mapping
@@ -24,14 +25,19 @@ _LOOK_AT_PROMPT: dict[str, tuple[Any, ...]] = {
 }
 
 
-def setting(pipe: Any, forward: Mapping[str, Any], name: str) -> Any:
-    """The value of ``name`` in force for a call with these forward parameters; None where nothing sets it."""
+def settings(pipe: Any, forward: Mapping[str, Any]) -> dict[str, Any]:
+    """The generation settings in force for a call with these forward parameters; empty for a pipeline without any.
+
+    Pipelines of images and sounds hold those of the call in ``generate_kwargs``.
+    """
+    if not generates(pipe):
+        return {}
     nested = forward.get("generate_kwargs")
-    for source in (forward, nested if isinstance(nested, Mapping) else {}):
-        if source.get(name) is not None:
-            return source[name]
-    config = getattr(pipe, "generation_config", None)
-    return getattr(config, name, None)
+    given = {name: value for name, value in forward.items() if name != "generate_kwargs"}
+    given |= nested if isinstance(nested, Mapping) else {}
+    given.pop("tokenizer", None)
+    found: dict[str, Any] = pipe._get_set_generation_params(pipe._prepare_generate_kwargs(given))
+    return found
 
 
 def generates(pipe: Any) -> bool:
@@ -44,36 +50,39 @@ def _can_generate(pipe: Any) -> bool:
     return model is not None and hasattr(model, "can_generate") and bool(model.can_generate())
 
 
-def new_tokens(pipe: Any, forward: Mapping[str, Any]) -> int:
-    """Tokens that the call may generate (>=0); 0 for a pipeline that generates none."""
-    if not generates(pipe):
-        return 0
-    most = setting(pipe, forward, "max_new_tokens")
+def new_tokens(force: Mapping[str, Any]) -> int:
+    """Tokens that a call with the settings in ``force`` may generate (>=0); 0 for one that generates none."""
+    most = force.get("max_new_tokens")
     if most is None:
-        most = setting(pipe, forward, "max_length")
+        most = force.get("max_length")
     return most if isinstance(most, int) and most > 0 else 0
 
 
-def prompt_matters(pipe: Any, forward: Mapping[str, Any]) -> bool:
+def end_tokens(force: Mapping[str, Any]) -> frozenset[int]:
+    """The tokens that end an answer."""
+    given = force.get("eos_token_id")
+    return frozenset(given if isinstance(given, list | tuple) else [given]) - {None}
+
+
+def prompt_matters(pipe: Any, force: Mapping[str, Any]) -> bool:
     """Whether a padded prompt would be answered otherwise than alone.
 
     ``max_length`` counts the padding, and a repetition penalty takes it for text: with the end token as padding, the
     answer would end elsewhere.
     """
-    if not generates(pipe):
+    if not force:
         return False
     encoder_decoder = bool(getattr(pipe.model.config, "is_encoder_decoder", False))
     for name, idle in _LOOK_AT_PROMPT.items():
         if encoder_decoder and not name.startswith("encoder_"):
             continue  # the padded text is the encoder's; these look at the decoder's
-        value = setting(pipe, forward, name)
-        if name == "max_length" and setting(pipe, forward, "max_new_tokens") is not None:
+        if name == "max_length" and force.get("max_new_tokens") is not None:
             continue  # which then counts instead
-        if value not in idle:
+        if force.get(name) not in idle:
             return True
     return False
 
 
 def samples(pipe: Any, forward: Mapping[str, Any]) -> bool:
     """Whether equal calls may have different answers."""
-    return generates(pipe) and bool(setting(pipe, forward, "do_sample"))
+    return bool(settings(pipe, forward).get("do_sample"))

@@ -65,7 +65,7 @@ class UnknownTaskError(TaskInferenceError):
     """Raised when nothing tells the task of a model, or when no task here serves it."""
 
 
-def default_model(task: str, extra: Mapping[str, tuple[str, str]] | None = None) -> tuple[str, str | None]:
+def default_model(task: str, extra: Mapping[str, tuple[str, str | None]] | None = None) -> tuple[str, str | None]:
     """Hub id and revision of a task's default model, from ``transformers.pipelines.SUPPORTED_TASKS``.
 
     Args:
@@ -186,7 +186,7 @@ def _candidates(architecture: str, config: Mapping[str, Any]) -> set[str]:
             return {task} - {""}
     if architecture == "XLMWithLMHeadModel":
         return {"text-generation" if config.get("causal") else "fill-mask"}
-    tables = _auto_classes_by_task().items()
+    tables = auto_classes_by_task().items()
     found = {task for task, autos in tables if any(_loads(auto, architecture) for auto in autos)}
     found = found or _of_remote_code(architecture, config)
     found -= {shadowed for task in found for shadowed in _SHADOWS.get(task, ())}
@@ -210,7 +210,7 @@ def _of_remote_code(architecture: str, config: Mapping[str, Any]) -> set[str]:
     """Tasks of the Auto classes that load a model class which is not in transformers, by its ``auto_map``."""
     auto_map = config.get("auto_map") or {}
     names = {auto for auto, where in auto_map.items() if str(where).endswith(f".{architecture}")} or {*auto_map}
-    return {task for task, autos in _auto_classes_by_task().items() if names & {auto.__name__ for auto in autos}}
+    return {task for task, autos in auto_classes_by_task().items() if names & {auto.__name__ for auto in autos}}
 
 
 def _of_what_it_reads(architecture: str, config: Mapping[str, Any]) -> set[str]:
@@ -231,7 +231,7 @@ def _of_what_it_reads(architecture: str, config: Mapping[str, Any]) -> set[str]:
 
 
 @cache
-def _auto_classes_by_task() -> dict[str, tuple[Any, ...]]:
+def auto_classes_by_task() -> dict[str, tuple[Any, ...]]:
     """The Auto classes that load the models of each task: upstream's ``pt`` entries, and those of the removed tasks."""
     import transformers
     from transformers.pipelines import SUPPORTED_TASKS

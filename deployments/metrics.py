@@ -1,13 +1,36 @@
 """Prometheus series of one replica, through Ray's metrics; Ray adds application, deployment and replica as tags."""
 
-from ray.serve import metrics
-
 from deployments.observe import Observer
+from deployments.payload import Usage
+from deployments.series import Series, above_zero, make_all
 
-_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
-_SIZES: list[float] = [1, 2, 4, 8, 16, 32, 64, 128, 256]
-_SHARES = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75]
-_TAGS = ("model",)
+# Ray exports the middle of its bucket for a number: of 1 and 2 it is the number itself, and near it further on
+_SIZES = (0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5)
+_SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
+
+MEMORY = Series("memory_bytes", "gauge", "Memory of the replica: `kind` is host or gpu.", tags=("model", "kind"))
+SERIES = (
+    Series("batch_size", "histogram", "Chunks in a batch of the model.", boundaries=_SIZES),
+    Series("batch_padding_waste", "histogram", "Share of padding in a batch.", boundaries=_SHARES),
+    Series("forward_seconds", "histogram", "Time of a batch in the model."),
+    Series("queue_seconds", "histogram", "Time a request waited in the replica."),
+    Series("preprocess_seconds", "histogram", "Time of a request's preprocessing."),
+    Series("postprocess_seconds", "histogram", "Time of a request's postprocessing."),
+    Series("first_token_seconds", "histogram", "Time from a streamed request's arrival to its first token."),
+    Series("isolated_failures", "counter", "Requests that failed while their neighbours did not."),
+    Series("batch_splits", "counter", "Batches that failed and were tried again in halves."),
+    Series("shared_answers", "counter", "Requests answered by an equal request's answer."),
+    Series("input_tokens", "counter", "Tokens of inputs, where they are counted."),
+    Series("reused_tokens", "counter", "Tokens of prompts known from earlier ones, which did not run again."),
+    Series("output_tokens", "counter", "Tokens generated."),
+    Series("waiting", "gauge", "Requests and chunks that wait in the replica."),
+    Series("generating", "gauge", "Texts in the running batch of generation."),
+    Series("batch_cost_ceiling", "gauge", "Padded cost of a batch that memory allows; set once it has shown."),
+    Series("load_seconds", "gauge", "Time that this replica took to load its model."),
+    Series("weight_bytes", "gauge", "Memory of the weights of this replica's model."),
+    MEMORY,
+)
+"""Every series of a replica."""
 
 
 class Metrics(Observer):
@@ -18,56 +41,69 @@ class Metrics(Observer):
     """
 
     def __init__(self, model: str) -> None:
-        self._batch_size = _histogram("batch_size", "Chunks in a batch of the model.", _SIZES, model)
-        self._waste = _histogram("batch_padding_waste", "Share of padding in a batch.", _SHARES, model)
-        self._forward = _histogram("forward_seconds", "Time of a batch in the model.", _SECONDS, model)
-        self._queue = _histogram("queue_seconds", "Time a request waited in the replica.", _SECONDS, model)
-        self._preprocess = _histogram("preprocess_seconds", "Time of a request's preprocessing.", _SECONDS, model)
-        self._postprocess = _histogram("postprocess_seconds", "Time of a request's postprocessing.", _SECONDS, model)
-        self._failures = _counter("isolated_failures", "Requests that failed while their neighbours did not.", model)
-        self._splits = _counter("batch_splits", "Batches that failed and were tried again in halves.", model)
-        self._shared = _counter("shared_answers", "Requests answered by an equal request's answer.", model)
-        self._ceiling: metrics.Gauge = metrics.Gauge(
-            "pipeline_graph_batch_cost_ceiling", "Padded cost of a batch that memory allows.", _TAGS
-        )
-        self._ceiling.set_default_tags({"model": model})
+        self._made = make_all(SERIES, model=model)
+        self._ceiling: float | None = None
+        self._loaded: tuple[float, int] | None = None
+
+    def loaded(self, seconds: float, weight_bytes: int) -> None:
+        """The model was loaded."""
+        self._loaded = seconds, weight_bytes
 
     def batch(self, size: int, padding_waste: float, forward_s: float) -> None:
         """See `Observer.batch`."""
-        self._batch_size.observe(size)
-        self._waste.observe(max(padding_waste, 1e-9))  # Ray refuses 0
-        self._forward.observe(max(forward_s, 1e-9))
+        self._observe("batch_size", size)
+        self._observe("batch_padding_waste", padding_waste)
+        self._observe("forward_seconds", forward_s)
+
+    def reused(self, tokens: int) -> None:
+        """See `Observer.reused`."""
+        if tokens:  # Ray's counters refuse 0
+            self._made["reused_tokens"].inc(tokens)
 
     def split(self, size: int) -> None:
         """See `Observer.split`."""
-        self._splits.inc()
+        self._made["batch_splits"].inc()
 
     def ceiling(self, padded_cost: float) -> None:
         """See `Observer.ceiling`."""
-        self._ceiling.set(padded_cost)
+        self._ceiling = padded_cost
 
     def request(self, queue_s: float, preprocess_s: float, postprocess_s: float) -> None:
         """See `Observer.request`."""
-        self._queue.observe(max(queue_s, 1e-9))
-        self._preprocess.observe(max(preprocess_s, 1e-9))
-        self._postprocess.observe(max(postprocess_s, 1e-9))
+        self._observe("queue_seconds", queue_s)
+        self._observe("preprocess_seconds", preprocess_s)
+        self._observe("postprocess_seconds", postprocess_s)
 
     def failure(self) -> None:
         """See `Observer.failure`."""
-        self._failures.inc()
+        self._made["isolated_failures"].inc()
 
     def shared(self) -> None:
         """A request got the answer of an equal one."""
-        self._shared.inc()
+        self._made["shared_answers"].inc()
 
+    def tokens(self, usage: Usage | None) -> None:
+        """A request was computed; where its tokens are counted, these are they."""
+        if usage is not None:
+            for name, count in (("input_tokens", usage.input_tokens), ("output_tokens", usage.output_tokens)):
+                if count:
+                    self._made[name].inc(count)
 
-def _histogram(name: str, says: str, boundaries: list[float], model: str) -> metrics.Histogram:
-    made = metrics.Histogram(f"pipeline_graph_{name}", says, boundaries=boundaries, tag_keys=_TAGS)
-    made.set_default_tags({"model": model})
-    return made
+    def first_token(self, seconds: float) -> None:
+        """A stream brought its first token."""
+        self._observe("first_token_seconds", seconds)
 
+    def standing(self, waiting: int, generating: int, memory: dict[str, int]) -> None:
+        """How the replica stands now, ``memory`` in bytes by kind; for Ray forgets a gauge once it is exported."""
+        if self._ceiling is not None:
+            self._made["batch_cost_ceiling"].set(self._ceiling)
+        if self._loaded is not None:
+            for name, value in zip(("load_seconds", "weight_bytes"), self._loaded, strict=True):
+                self._made[name].set(value)
+        self._made["waiting"].set(waiting)
+        self._made["generating"].set(generating)
+        for kind, count in memory.items():
+            self._made["memory_bytes"].set(count, tags={"kind": kind})
 
-def _counter(name: str, says: str, model: str) -> metrics.Counter:
-    made = metrics.Counter(f"pipeline_graph_{name}", says, tag_keys=_TAGS)
-    made.set_default_tags({"model": model})
-    return made
+    def _observe(self, name: str, value: float) -> None:
+        self._made[name].observe(above_zero(value))

@@ -10,6 +10,9 @@ class Observer:
     def batch(self, size: int, padding_waste: float, forward_s: float) -> None:
         """A batch of ``size`` chunks took ``forward_s`` seconds, with this share of padding."""
 
+    def reused(self, tokens: int) -> None:
+        """So many tokens of prompts did not run, as they were known from earlier ones."""
+
     def split(self, size: int) -> None:
         """A batch of ``size`` chunks failed and is tried again in halves."""
 

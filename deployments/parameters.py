@@ -6,11 +6,13 @@ Generation settings are the fields of transformers' ``GenerationConfig``: plain 
 
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from deployments.errors import InvalidInputError, InvalidParameterError
 from deployments.tasks import TaskSpec
+from deployments.tasks.arguments import check
 
 # fields of GenerationConfig that are not settings of one call
 _NOT_FOR_CALLERS = frozenset(
@@ -24,8 +26,17 @@ _NOT_FOR_CALLERS = frozenset(
         "continuous_batching_config",
     }
 )
-# keys of nested tokenizer or processor arguments that would run a template of the caller's
+# keys of nested tokenizer or processor arguments that would run code or a template of the caller's
 _FORBIDDEN_NESTED = frozenset({"chat_template", "trust_remote_code", "custom_generate"})
+# the largest numbers inside arguments of a tokenizer or processor, which make room for that many pixels or tokens
+_MOST_NESTED = dict.fromkeys(("height", "width", "shortest_edge", "size", "crop_size"), 2048) | {"longest_edge": 8192}
+_MOST_NESTED |= {"min_pixels": 2**24, "max_pixels": 2**24}
+_MOST_ELSE = 2**20
+# what becomes part of the command line of the program tesseract, which can write files
+_COMMAND_LINE = {
+    "lang": (re.compile(r"\w{1,40}(\+\w{1,40}){0,20}", re.ASCII), "languages of tesseract like 'eng' or 'eng+deu'"),
+    "tesseract_config": (re.compile(r"( *--(psm|oem) +\d{1,2})* *"), "of the form '--psm N --oem N'"),
+}
 
 
 @functools.cache
@@ -38,7 +49,9 @@ def generation_names() -> frozenset[str]:
 
 def accepted_names(spec: TaskSpec) -> frozenset[str]:
     """Every parameter name that a call of ``spec``'s task may carry."""
-    return spec.parameters | (spec.generation_extra | generation_names() if spec.generates else frozenset())
+    return (
+        spec.parameters | spec.added | (spec.generation_extra | generation_names() if spec.generates else frozenset())
+    )
 
 
 def merge_parameters(
@@ -47,7 +60,8 @@ def merge_parameters(
     """Configured ``defaults`` overridden by ``given`` for one call.
 
     Raises:
-        InvalidParameterError: a name is unknown (the message has the nearest valid one) or a required one is missing.
+        InvalidParameterError: a name is unknown (the message has the nearest valid one), a required one is missing, or
+            a value is none that the parameter has.
     """
     for name in given:
         if name not in accepted:
@@ -61,21 +75,62 @@ def merge_parameters(
         except InvalidInputError as error:
             raise InvalidParameterError(error.message, error.field) from None
     _check_nested(spec, accepted, given)
+    _check_values(spec, given)
     return merged
 
 
+def _check_values(spec: TaskSpec, given: Mapping[str, Any]) -> None:
+    """Refuse values of a wrong type or out of range, which the pipeline would stumble over somewhere."""
+    try:
+        check(spec, {name: value for name, value in given.items() if name not in spec.required})
+    except InvalidInputError as error:
+        raise InvalidParameterError(error.message, error.field) from None
+
+
 def _check_nested(spec: TaskSpec, accepted: frozenset[str], given: Mapping[str, Any]) -> None:
-    """Refuse names inside ``generate_kwargs`` and its kin that are no generation settings."""
+    """Refuse values that would run something, and names inside ``generate_kwargs`` that are no generation settings."""
     allowed = generation_names() | spec.generation_extra
     for name, value in given.items():
-        if not isinstance(value, dict):
-            continue
         path = f"parameters.{name}"
-        for key in value:
+        _check_command_line(spec, name, value, path)
+        _check_keys(value, path)
+        if name.endswith(("_kwargs", "_params")) and name not in spec.generation_dicts:
+            _check_numbers(value, path, _MOST_ELSE)
+        for key in value if isinstance(value, dict) and name in spec.generation_dicts else ():
+            if key not in allowed:
+                raise _unknown(key, allowed, f"{path}", f"{path}.{key}")
+
+
+def _check_keys(value: Any, path: str) -> None:
+    """Refuse keys that bring code, at any depth."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_keys(part, path)
+    elif isinstance(value, dict):
+        for key, part in value.items():
             if key in _FORBIDDEN_NESTED:
                 raise InvalidParameterError(f"`{path}.{key}` cannot be set by a caller.", f"{path}.{key}")
-            if name in spec.generation_dicts and key not in allowed:
-                raise _unknown(key, allowed, f"{path}", f"{path}.{key}")
+            _check_keys(part, f"{path}.{key}")
+
+
+def _check_numbers(value: Any, path: str, most: int) -> None:
+    """Refuse numbers that would make an input enormous, at any depth."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _check_numbers(part, f"{path}.{key}", _MOST_NESTED.get(key, most))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_numbers(part, path, most)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) > most:
+        raise InvalidParameterError(f"`{path}` may be {most} at most.", path)
+
+
+def _check_command_line(spec: TaskSpec, name: str, value: Any, path: str) -> None:
+    if spec.name != "document-question-answering" or name not in _COMMAND_LINE or value is None:
+        return
+    pattern, says = _COMMAND_LINE[name]
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise InvalidParameterError(f"`{path}` must be {says}.", path)
 
 
 def _unknown(name: str, known: frozenset[str], owner: str, path: str) -> InvalidParameterError:

@@ -1,71 +1,108 @@
-"""The Serve deployment of one configured model: loads it once, and answers `TaskRequest` with `TaskResult`."""
+"""The Serve deployment of one configured model: loads it once, and answers `TaskRequest` with `TaskResult`.
+
+Several models that share replicas: `deployments.group`.
+"""
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
-from ray import serve
+import ray
 
 from deployments.batch import Batcher, Inbox
+from deployments.chat import ChatFormat
 from deployments.config import BatchConfig, CacheConfig, MediaLimits, ModelConfig
 from deployments.engine import Engine
-from deployments.errors import PipelineGraphError
+from deployments.errors import InvalidParameterError, PipelineGraphError
+from deployments.events import Event, Step
+from deployments.gate import Gate
+from deployments.handover import await_the_old
 from deployments.keys import value_key
 from deployments.load import load
 from deployments.media import MediaDecoder
+from deployments.memory import memory_bytes
+from deployments.message import MessageReader
 from deployments.metrics import Metrics
 from deployments.parameters import merge_parameters
-from deployments.payload import StageTimes, TaskRequest, TaskResult
+from deployments.payload import StageTimes, TaskRequest, TaskResult, Usage
+from deployments.process import join_logs, set_threads
 from deployments.run import PipelineRunner
 from deployments.share import Sharing
+from deployments.streaming import stream
+from deployments.traces import record_stages
 from deployments.warm_up import warm_up
 from deployments.work import Done, Work
 
+Aside = TypeVar("Aside")
 
-@serve.deployment
-class PipelineReplica:
-    """One replica of a model.
+
+class ModelReplica:
+    """One replica of a model; `graph.app` deploys it by its path.
 
     Args:
         config: the model's configuration as JSON; name and task are set.
         media: bounds on decoded media, as JSON.
+        gate: where other models may be built in this process.
 
     Raises:
         ModelLoadError: the model cannot be loaded or cannot answer the task's example.
     """
 
-    def __init__(self, config: dict[str, Any], media: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], media: dict[str, Any], gate: Gate | None = None) -> None:
+        join_logs()
         self._config = ModelConfig.model_validate(config)
-        _set_threads(self._config.resources.num_cpus)
+        set_threads(self._config.resources.num_cpus)
+        if gate is None:  # one of a group is loaded when it is asked for, whoever goes meanwhile
+            await_the_old(self._config)
         loaded = load(self._config)
         self._ref = loaded.ref
+        self._load_s, self.memory_bytes = loaded.seconds, loaded.memory_bytes
         self._metrics = Metrics(str(self._config.name))
+        self._metrics.loaded(loaded.seconds, loaded.weight_bytes)
         self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
         self._defaults = dict(self._config.parameters)
+        self._format = ChatFormat(self._runner.pipe)
         self._decoding = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._compiling = ThreadPoolExecutor(1, thread_name_prefix="grammar")
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
-        self._runner.use_mode(self._config.batch.mode)
+        self._runner.use_batch(self._config.batch)
         self._sharing = Sharing(self._config.cache)
         inbox, limits = Inbox(), self._runner.batch_limits(self._config.batch)
-        self._engine = Engine(self._runner.stages, limits, self._metrics, inbox.deliver)
+        turns = self._runner.turns()
+        if gate is not None:
+            gate.hold_stages(self._runner.stages, turns)
+        self._engine = Engine(self._runner.stages, limits, self._metrics, inbox.deliver, turns)
         self._batcher = Batcher(self._engine, inbox)
+
+    async def close(self) -> None:
+        """Let go of the model and of the threads; nobody may wait for an answer any more."""
+        self._batcher.close()
+        await asyncio.to_thread(self._engine.close)
+        for threads in (self._decoding, self._compiling):
+            threads.shutdown(wait=False)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over new call defaults, batch limits and cache; the weights stay."""
         batch = BatchConfig.model_validate(user_config["batch"])
         self._defaults = dict(user_config["parameters"])
         self._engine.limits = self._runner.batch_limits(batch)
-        self._runner.use_mode(batch.mode)
+        self._runner.use_batch(batch)
         self._sharing.reconfigure(CacheConfig.model_validate(user_config["cache"]))
 
-    def check_health(self) -> None:
-        """Serve replaces the replica when this raises."""
+    def check_health(self, memory: bool = True) -> None:
+        """Serve replaces the replica when this raises; it asks every few seconds, so the gauges are set here too."""
+        self._metrics.standing(self._engine.waiting, self._engine.generating, memory_bytes() if memory else {})
         reason = self._engine.unwell()
         if reason is not None:
             raise RuntimeError(f"{self._config.name} can answer no more: {reason}")
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to the policy (`cluster.scaling`): seconds of work that wait here, and of one request."""
+        return self._engine.work()
 
     async def __call__(self, request: TaskRequest) -> TaskResult:
         """Answer one request.
@@ -74,41 +111,115 @@ class PipelineReplica:
             RequestError: the caller can mend it.
             InferenceError: the model failed on it.
         """
-        parameters = merge_parameters(self._runner.spec, self._runner.accepted, self._defaults, request.parameters)
+        parameters = merge_parameters(*self._runner.row(request.inputs), self._defaults, request.parameters)
+        asked, parameters, reader = await self._chat(request, parameters)
         decode_s = 0.0
 
         async def compute() -> Done:
             nonlocal decode_s
+            await self._compile(parameters)
             decoder, started = self._runner.decoder(), time.perf_counter()
             try:
-                inputs = await self._decode(decoder, request.inputs)
+                inputs = await self._decode(decoder, asked)
                 decode_s = time.perf_counter() - started
                 return await self._batcher.submit(Work(inputs, parameters, request.request_id, request.bulk))
             finally:
                 decoder.close()
 
         if self._runner.repeatable(parameters):
-            done, source = await self._sharing.answer(await self._key(request.inputs, parameters), compute)
+            key = await self._key(asked, parameters)
+            done, source = await self._sharing.answer(key, compute, request.bulk)
         else:
             done, source = await compute(), "none"
-        if source != "none":
+        if source == "none":
+            self._metrics.tokens(done.usage)
+            record_stages(done, str(self._config.name))
+        else:
             self._metrics.shared()
         if isinstance(done.outcome, PipelineGraphError):
             raise done.outcome
         times = StageTimes() if source == "hit" else StageTimes(decode_s, *done.stages_s)
-        return TaskResult(done.outcome, times, done.batch_size, done.padding_waste, source)
+        output, usage = done.outcome, done.usage
+        if reader is not None:
+            output, usage = await self._aside(self._format.told, output, usage, reader)
+        return TaskResult(output, times, done.batch_size, done.padding_waste, source, usage)
+
+    async def stream(self, request: TaskRequest) -> AsyncGenerator[list[Event], None]:
+        """Answer one request token by token, a transcript piece by piece.
+
+        For calls over ``handle.options(stream=True, method_name="stream")``.
+
+        Yields:
+            Events as they come, see `deployments.events`. Whoever stops iterating frees its place in the batch.
+
+        Raises:
+            RequestError: the caller can mend it.
+            InferenceError: the model failed on it.
+        """
+        runner = self._runner
+        if not runner.spec.streams and runner.finisher.hearer is None:
+            raise InvalidParameterError(f"`stream` is for answers in text, not for {runner.spec.name}.", "stream")
+        parameters = merge_parameters(runner.spec, runner.accepted, self._defaults, request.parameters)
+        asked, parameters, reader = await self._chat(request, parameters)
+        await self._compile(parameters)
+        decoder = runner.decoder()
+        try:
+            work = Work(await self._decode(decoder, asked), parameters, request.request_id)
+            events = stream(self._batcher, work)
+            try:
+                async for some in events:
+                    self._count(work, some)
+                    yield some if reader is None else [await self._read(reader, event) for event in some]
+            finally:
+                await events.aclose()
+        finally:
+            decoder.close()
+
+    def _count(self, work: Work, events: list[Event]) -> None:
+        """Of a stream, when its first token came, and at its end how many there were."""
+        for event in events:
+            if isinstance(event, Step) and event.index == 1:
+                self._metrics.first_token(time.perf_counter() - work.arrived_s)
+            if isinstance(event, Step) and event.finish is not None:
+                self._metrics.tokens(Usage(event.finish.input_length, event.finish.generated_tokens))
+
+    async def _chat(
+        self, request: TaskRequest, parameters: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any], MessageReader | None]:
+        """Inputs and parameters for the pipeline, and what reads the answer of a chat as a message."""
+        if request.chat is None:
+            return request.inputs, parameters, None
+        return await self._aside(self._format.begin, request.inputs, parameters, request.chat)
+
+    async def _read(self, reader: MessageReader, event: Event) -> Event:
+        """``event`` with the parts that it adds, the last one with the tokens of the reasoning."""
+        event = reader.read(event)
+        if isinstance(event, Step) and event.finish is not None and reader.reasoning:
+            tokens = await self._aside(self._format.tokens, reader.reasoning)
+            return dataclasses.replace(event, finish=dataclasses.replace(event.finish, reasoning_tokens=tokens))
+        return event
+
+    async def _aside(self, function: Callable[..., Aside], *args: Any) -> Aside:
+        """``function``, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
 
     async def _key(self, inputs: Any, parameters: dict[str, Any]) -> Hashable:
         """Key of a request; hashing media is not for the event loop."""
         if isinstance(inputs, str):
             return value_key([inputs, parameters])
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, value_key, [inputs, parameters])
+        return await self._aside(value_key, [inputs, parameters])
+
+    async def _compile(self, parameters: dict[str, Any]) -> None:
+        """Compile the grammar that the answer is to fit, on a thread of its own, so that other callers go on."""
+        steps, grammar = self._runner.preparer.steps, parameters.get("grammar")
+        if steps is not None and grammar is not None:
+            await asyncio.get_running_loop().run_in_executor(self._compiling, steps.compile, grammar)
 
     async def _decode(self, decoder: MediaDecoder, inputs: Any) -> Any:
         """Media decoded off the event loop; plain text passes at once."""
         if isinstance(inputs, str):
             return inputs
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, decoder.decode, inputs)
+        return await self._aside(decoder.decode, inputs)
 
     async def info(self) -> dict[str, Any]:
         """What is loaded, from where, with which defaults; how it batches, and what waits."""
@@ -118,16 +229,16 @@ class PipelineReplica:
         return {
             **self._runner.info(),
             "revision": commit or revision,
+            "load_seconds": round(self._load_s, 3),
             "defaults": self._defaults,
+            "gpus": ray.get_runtime_context().get_accelerator_ids().get("GPU", []),
             "waiting": self._engine.waiting,
+            "generating": self._engine.generating,
             "max_batch_items": limits.max_items,
             "max_padded_cost": limits.max_padded_cost,
             "max_padding_waste": limits.max_padding_waste,
         }
 
-
-def _set_threads(num_cpus: float) -> None:
-    """One torch thread for each whole CPU of the replica: more would spin against other replicas."""
-    import torch
-
-    torch.set_num_threads(max(1, int(num_cpus)))
+    async def about(self) -> dict[str, Any]:
+        """The model's own configuration; for the attributes of the Python client."""
+        return self._runner.about()

@@ -1,12 +1,14 @@
 """One loaded pipeline with its three stages. No Ray import, and nothing asynchronous."""
 
+import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from deployments.config import BatchConfig, MediaLimits, ModelConfig
 from deployments.errors import PipelineGraphError
 from deployments.finish import Finisher
+from deployments.footprint import weights
 from deployments.forward import Forwarder
 from deployments.generation import samples
 from deployments.load import Loaded
@@ -15,7 +17,9 @@ from deployments.observe import Observer
 from deployments.parameters import accepted_names
 from deployments.plan import Limits
 from deployments.prepare import Preparer
-from deployments.tasks import TASKS
+from deployments.ranks import Leader
+from deployments.stepwise.turns import Turns
+from deployments.tasks import TASKS, TaskSpec, row_for
 from deployments.tasks.spec import BatchMode
 from deployments.work import Chunk, Outcome, Work
 
@@ -40,15 +44,41 @@ class PipelineRunner:
         self.pipe = loaded.pipe
         self.accepted = accepted_names(self.spec)
         self._limits = limits
-        self.forwarder = Forwarder(self.pipe, self.spec, observer or Observer())
+        self._observer = observer or Observer()
+        self.forwarder = Forwarder(self.pipe, self.spec, self._observer)
         self.preparer = Preparer(self.pipe, self.spec, self.sampling_rate)
         self.finisher = Finisher(self.pipe, self.spec)
+        if self.preparer.steps is not None and isinstance(getattr(self.pipe, "forward", None), Leader):
+            self.preparer.steps.reason = "its model runs on several GPUs at once (`tp_plan`)"
         self.mode_reason = ""
         self.checked: tuple[BatchMode, str] = self.preparer.mode, ""
+        self._steps_found = ""  # why the model cannot generate step by step
+        self.keep_steps()
 
-    def use_mode(self, mode: Literal["auto", "padded", "equal", "alone"]) -> None:
-        """How requests share batches from now on; ``auto`` is what the check at start found."""
+    def use_batch(self, batch: BatchConfig) -> None:
+        """How requests share batches from now on; mode ``auto`` is what the check at start found."""
+        mode = batch.mode
         self.preparer.mode, self.mode_reason = self.checked if mode == "auto" else (mode, "configured")
+        if self.preparer.steps is not None:
+            shared = mode in ("auto", "padded")
+            self.preparer.steps.reason = self._steps_found if shared else f"`batch.mode` is `{mode}`"
+            self.preparer.steps.max_new_tokens = batch.max_new_tokens
+
+    def keep_steps(self) -> None:
+        """Remember what was found out about generating step by step."""
+        if self.preparer.steps is not None:
+            self._steps_found = self.preparer.steps.reason
+
+    def turns(self) -> Turns | None:
+        """The running batch of a model that generates step by step."""
+        if self.preparer.steps is None or self._steps_found:
+            return None
+        return Turns(self.pipe.model, self._observer)
+
+    def row(self, inputs: Any) -> tuple[TaskSpec, frozenset[str]]:
+        """The row of the task table that ``inputs`` belong to, and the parameters that a call with them may carry."""
+        spec = row_for(self.spec, inputs)
+        return spec, self.accepted if spec is self.spec else accepted_names(spec)
 
     @property
     def stages(self) -> tuple[Preparer, Forwarder, Finisher]:
@@ -71,7 +101,12 @@ class PipelineRunner:
 
     def batch_limits(self, batch: BatchConfig) -> Limits:
         """``batch`` in the task's unit."""
-        return Limits(batch.max_items, batch.max_padded(self.spec.unit), batch.max_padding_waste)
+        return Limits(
+            batch.max_items,
+            batch.max_padded(self.spec.unit),
+            batch.max_padding_waste,
+            max_prefix_tokens=batch.max_prefix_tokens,
+        )
 
     def run(self, inputs: Any, parameters: dict[str, Any], request_id: str = "") -> Outcome:
         """One request through the stages, here and now; for the time before the threads start.
@@ -126,12 +161,29 @@ class PipelineRunner:
         batching: dict[str, str] = {"mode": self.preparer.mode, "unit": self.spec.unit}
         if self.mode_reason:
             batching["reason"] = self.mode_reason
+        if self.preparer.steps is not None:
+            batching["generation"] = "batches" if self.preparer.steps.reason else "steps"
+            if self.preparer.steps.reason:
+                batching["generation_reason"] = self.preparer.steps.reason
+            elif self.preparer.steps.media:
+                batching["generation_media"] = ", ".join(sorted(self.preparer.steps.media))
         return {
             "architecture": type(model).__name__ if model is not None else type(self.pipe).__name__,
             "dtype": str(getattr(model, "dtype", "none")).removeprefix("torch."),
             "device": str(getattr(self.pipe, "device", "none")),
             "parameters": sorted(self.accepted),
             "batching": batching,
+            **weights(model),
+            **({"embeddings": self.pipe.about()} if hasattr(self.pipe, "about") else {}),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """The configuration that the model was loaded with, in plain JSON, and the rate of sound that it takes (Hz)."""
+        config = getattr(getattr(self.pipe, "model", None), "config", None)
+        return {
+            "config": json.loads(json.dumps(config.to_dict(), default=str)) if config is not None else {},
+            "name_or_path": str(getattr(config, "_name_or_path", "")),
+            "sampling_rate": self.sampling_rate,
         }
 
 

@@ -32,7 +32,7 @@ class Sharing:
     """
 
     def __init__(self, config: CacheConfig) -> None:
-        self._running: dict[Hashable, _Running] = {}
+        self._running: dict[tuple[Hashable, bool], _Running] = {}  # by key and whether it stands behind, as bulk does
         self._kept: OrderedDict[Hashable, tuple[Done, int]] = OrderedDict()
         self._bytes = 0
         self.config = config
@@ -43,10 +43,13 @@ class Sharing:
         self._kept.clear()
         self._bytes = 0
 
-    async def answer(self, key: Hashable, compute: Callable[[], Awaitable[Done]]) -> tuple[Done, Source]:
+    async def answer(
+        self, key: Hashable, compute: Callable[[], Awaitable[Done]], bulk: bool = False
+    ) -> tuple[Done, Source]:
         """The answer of ``key``, computed at most once at a time.
 
-        A caller who leaves does not end the computation for the others; when all have left, it is cancelled.
+        With ``bulk``, for an item of a list, which stands behind single requests: these do not wait for it. A caller
+        who leaves does not end the computation for the others; when all have left, it is cancelled.
         """
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -55,29 +58,30 @@ class Sharing:
             done = await compute()
             self._keep(key, done)
             return done, "none"
-        running = self._running.get(key)
+        place = key, bulk and (key, False) not in self._running
+        running = self._running.get(place)
         source: Source = "none" if running is None else "shared"
         if running is None:
-            running = self._running[key] = _Running(asyncio.ensure_future(self._compute(key, compute)))
+            running = self._running[place] = _Running(asyncio.ensure_future(self._compute(place, compute)))
         running.callers += 1
         try:
             return await asyncio.shield(running.task), source
         finally:
             running.callers -= 1
             if not running.callers and not running.task.done():
-                self._running.pop(key, None)
+                self._running.pop(place, None)
                 running.task.cancel()
 
-    async def _compute(self, key: Hashable, compute: Callable[[], Awaitable[Done]]) -> Done:
+    async def _compute(self, place: tuple[Hashable, bool], compute: Callable[[], Awaitable[Done]]) -> Done:
         mine = asyncio.current_task()
         try:
             done = await compute()
-            self._keep(key, done)
+            self._keep(place[0], done)
             return done
         finally:
-            running = self._running.get(key)
+            running = self._running.get(place)
             if running is not None and running.task is mine:
-                del self._running[key]
+                del self._running[place]
 
     def _keep(self, key: Hashable, done: Done) -> None:
         if not self.config.max_bytes or isinstance(done.outcome, PipelineGraphError) or key in self._kept:

@@ -11,8 +11,12 @@ from PIL import Image
 
 from deployments.batch_check import choose_mode
 from deployments.errors import MissingDependencyError, ModelLoadError, RequestError
+from deployments.load_errors import placed_otherwise
 from deployments.payload import Media
+from deployments.progress import report
 from deployments.run import PipelineRunner, failed
+from deployments.stepwise import examples
+from deployments.stepwise.check import check_steps
 from deployments.tasks.compound import Chat, Fields, Pair
 from deployments.tasks.forms import Form, MediaOf
 
@@ -30,6 +34,7 @@ def warm_up(runner: PipelineRunner, defaults: dict[str, Any]) -> None:
         ModelLoadError: the model cannot answer the example.
     """
     decoder, spec, name = runner.decoder(), runner.spec, runner.config.name
+    report(str(name), "check")
     required = {name: value for name, value in defaults.items() if name in spec.required}
     parameters = {**spec.example_parameters, **required}
     try:
@@ -39,10 +44,25 @@ def warm_up(runner: PipelineRunner, defaults: dict[str, Any]) -> None:
             # the example does not suit this very model; callers may still send what does
             logger.warning("%s does not take the warm-up example: %s", name, outcome)
         elif failed(outcome):
-            raise ModelLoadError(f"{name}: the model failed on the warm-up example; see the log above.")
+            otherwise = placed_otherwise(runner.config)
+            raise ModelLoadError(f"{name}: the model failed on the warm-up example; see the log above{otherwise}.")
         choose_mode(runner, inputs, parameters)
+        _check_steps(runner)
     finally:
         decoder.close()
+
+
+def _check_steps(runner: PipelineRunner) -> None:
+    """Find out whether the model can generate step by step, and with which media in its prompts."""
+    preparer = runner.preparer
+    if preparer.steps is None:
+        return
+    processor = getattr(runner.pipe, "processor", None) if runner.spec.generation_dicts else None
+    chats = getattr(processor, "chat_template", None) is not None
+    texts = examples.texts(preparer.read, processor is not None, chats)
+    media = [] if processor is None else examples.media(preparer.read, processor, runner.sampling_rate)
+    check_steps(runner.pipe, preparer.steps, texts, media)
+    runner.keep_steps()
 
 
 def warm_up_input(runner: PipelineRunner) -> Any:
@@ -50,6 +70,8 @@ def warm_up_input(runner: PipelineRunner) -> Any:
     spec = runner.spec
     if spec.name == "fill-mask":
         return f"The library {runner.pipe.tokenizer.mask_token} at nine."
+    if spec.name == "sentence-similarity":  # several texts, and it is single ones whose batches are to be checked
+        return spec.example["source_sentence"]
     return spec.example if spec.example is not None else _made(spec.inputs, runner)
 
 

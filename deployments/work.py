@@ -7,9 +7,11 @@ those of different requests may share a batch of the model.
 import asyncio
 import itertools
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from deployments.payload import Usage
 
 # seconds by which items of a long list stand behind single requests that arrive in the meantime
 BULK_HANDICAP_S = 5.0
@@ -24,13 +26,36 @@ class Call:
     Args:
         inputs: what ``preprocess`` takes.
         preprocess, forward, postprocess: keyword arguments of the three stages.
+        path: where in the request its input stood, for error messages.
     """
 
     inputs: Any
     preprocess: dict[str, Any]
     forward: dict[str, Any]
     postprocess: dict[str, Any]
+    path: str = "inputs"
     outputs: list[Any] = field(default_factory=list)
+    tokens: int | None = None  # that the model reads, without padding; None where it is no text
+    generation: Any = None  # a `deployments.stepwise.row.Generation` where it is generated step by step
+    streamed: Any = None  # a `deployments.stepwise.streamed.Streamed` where it is streamed all the same
+
+    @property
+    def told(self) -> Any:
+        """Whichever of them tells its tokens, or None."""
+        return self.streamed if self.generation is None else self.generation
+
+
+@dataclass(eq=False)
+class Combined:
+    """One answer made from those of several calls; stands in the template of a `Work`.
+
+    Args:
+        calls: in any order.
+        combine: takes their answers, in the same order.
+    """
+
+    calls: list[Call]
+    combine: Callable[[list[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,7 @@ class Done:
             batches it was part of.
         batch_size: chunks in the largest of these batches (>=1).
         padding_waste: share of padding in these batches, in [0, 1), the largest.
+        usage: tokens, where they are counted.
     """
 
     outcome: Outcome
@@ -52,6 +78,7 @@ class Done:
     postprocess_s: float = 0.0
     batch_size: int = 1
     padding_waste: float = 0.0
+    usage: Usage | None = None
 
     @property
     def stages_s(self) -> tuple[float, float, float, float]:
@@ -68,12 +95,15 @@ class Work:
         parameters: merged call parameters.
         request_id: for the log.
         bulk: an item of a list; single requests go before it for `BULK_HANDICAP_S`.
+        emit: takes the events of a streamed answer (`deployments.events`) as they come; called on threads of the
+            engine.
     """
 
     inputs: Any
     parameters: dict[str, Any]
     request_id: str = ""
     bulk: bool = False
+    emit: Callable[[list[Any]], None] | None = None
     arrived_s: float = field(default_factory=time.perf_counter)
     number: int = field(default_factory=itertools.count().__next__)
     abandoned: bool = False
@@ -83,12 +113,15 @@ class Work:
     calls: list[Call] = field(default_factory=list)
     pending: int = 0
     handed_on: bool = False
+    told: str = ""  # of a streamed transcript, the text that was emitted
+    heard: int = 0  # and the pieces that were through the model by then
     error: Exception | None = None
     preprocess_s: float = 0.0
     forward_s: float = 0.0
     postprocess_s: float = 0.0
     batch_size: int = 1
     padding_waste: float = 0.0
+    usage: Usage | None = None
 
     @property
     def order(self) -> tuple[float, int]:
@@ -99,7 +132,7 @@ class Work:
         """The outcome with this work's figures."""
         spent = time.perf_counter() - self.arrived_s
         stages = self.preprocess_s, self.forward_s, self.postprocess_s
-        return Done(outcome, max(0.0, spent - sum(stages)), *stages, self.batch_size, self.padding_waste)
+        return Done(outcome, max(0.0, spent - sum(stages)), *stages, self.batch_size, self.padding_waste, self.usage)
 
 
 @dataclass(eq=False)
@@ -121,6 +154,11 @@ class Chunk:
     inputs: Mapping[str, Any]
     size: float
     group: Hashable
+
+    @property
+    def generation(self) -> Any:
+        """That of its call: None where it is a row of an ordinary batch."""
+        return self.call.generation
 
     @property
     def order(self) -> tuple[float, int]:

@@ -7,13 +7,17 @@ from typing import Any
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
-from cluster.options import serve_options
+from cluster.options import LONG_MESSAGES, QUICK_REPORTS, group_options, serve_options, with_gpus
+from cluster.plan.capacity import gpu_of_cluster
 from cluster.version import pin_version
-from deployments.config import ModelConfig
+from deployments.config import GroupConfig, ModelConfig
 from deployments.errors import ConfigError
-from deployments.replica import PipelineReplica
 from graph.resolve import configure
 from graph.router import Router
+
+# by their paths, so that neither the builder nor Serve's controller loads torch: a replica imports its class itself
+_REPLICA = serve.deployment(name="model")("deployments.replica.ModelReplica")  # type: ignore[arg-type]
+_GROUP_REPLICA = serve.deployment(name="group")("deployments.group.SharedReplica")  # type: ignore[arg-type]
 
 
 class RejectedConfigError(RayServeException):
@@ -31,21 +35,39 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     try:
         config = configure(args)
+        reserved = [with_gpus(model, gpu_of_cluster) for model in config.models]
     except ConfigError as error:
         raise RejectedConfigError(str(error)) from None
     media = config.media.model_dump(mode="json")
-    models = [_bind_model(model, media) for model in config.models]
+    # who goes finishes what it has; Ray's own 20 s would cut off longer answers, and with the router any answer at all
+    patience = {"graceful_shutdown_timeout_s": config.limits.request_timeout_s}
+    bound = [_bind_model(model, media, patience) for model in reserved if model.group is None]
+    for name, group in config.groups.items():
+        bound.append(_bind_group(group, [model for model in reserved if model.group == name], media, patience))
     router = Router.options(  # type: ignore[attr-defined]
         num_replicas=config.router.num_replicas,
-        ray_actor_options={"num_cpus": config.router.num_cpus},
+        ray_actor_options={
+            "num_cpus": config.router.num_cpus,
+            "runtime_env": {"env_vars": {**LONG_MESSAGES, **QUICK_REPORTS}},
+        },
         max_ongoing_requests=config.router.max_ongoing_requests,
+        max_surge_percent=100,  # the next one is there before the last one goes: it holds no weights
+        **patience,
         user_config=config.model_dump(mode="json"),
     )
     pin_version(router, config.router.model_dump(mode="json"))
-    return router.bind(*models)  # type: ignore[no-any-return]
+    return router.bind(*bound)  # type: ignore[no-any-return]
 
 
-def _bind_model(model: ModelConfig, media: dict[str, Any]) -> serve.Application:
-    deployment = PipelineReplica.options(**serve_options(model))  # type: ignore[attr-defined]
+def _bind_model(model: ModelConfig, media: dict[str, Any], patience: dict[str, float]) -> serve.Application:
+    deployment = _REPLICA.options(**serve_options(model), **patience)
     pin_version(deployment, {"load": model.load_key(), "media": media})
     return deployment.bind(model.model_dump(mode="json"), media)  # type: ignore[no-any-return]
+
+
+def _bind_group(
+    group: GroupConfig, models: list[ModelConfig], media: dict[str, Any], patience: dict[str, float]
+) -> serve.Application:
+    deployment = _GROUP_REPLICA.options(**group_options(group, models), **patience)
+    pin_version(deployment, {"resources": group.resources.model_dump(mode="json"), "media": media})
+    return deployment.bind(models[0].deployment, media)

@@ -14,7 +14,7 @@ from deployments.errors import InvalidInputError
 from deployments.payload import Media
 from deployments.tasks import TaskSpec
 from deployments.tasks.compound import Chat, Fields, ListOf, Pair
-from deployments.tasks.forms import Form, MediaOf, Table
+from deployments.tasks.forms import Form, LocalMedia, MediaOf, Table
 
 # keywords under which pipelines take their first argument
 _FIRST = ("inputs", "text_inputs", "sequences", "images", "image", "audio", "videos", "video", "args")
@@ -120,6 +120,7 @@ def _part(part: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def _media(form: MediaOf, value: Any, path: str) -> Any:
+    value = _of_a_library(value)
     if isinstance(value, bytes):
         return Media(value, form.kind, path)
     if isinstance(value, Path):
@@ -131,9 +132,24 @@ def _media(form: MediaOf, value: Any, path: str) -> Any:
     if _is_file(value):
         return Media(Path(value).read_bytes(), form.kind, path)
     try:
-        return form.read(value, path)  # a data: URI or base64, as transformers' load_image takes it
+        read = form.read(value, path)  # a data: URI or base64, as transformers' load_image takes it
     except InvalidInputError:
-        raise FileNotFoundError(f"there is no file {value[:100]!r}, and it is no URL and no base64 either") from None
+        read = None
+    if read is None or isinstance(read, LocalMedia):  # a path is the caller's here, never the server's
+        raise FileNotFoundError(f"there is no file {value[:100]!r}, and it is no URL and no base64 either")
+    return read
+
+
+def _of_a_library(value: Any) -> Any:
+    """Tensors of torch as arrays, and the images and sounds of ``datasets`` as pipelines take them."""
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:  # one that is not decoded
+        return value["path"] if value["bytes"] is None else value["bytes"]
+    if hasattr(value, "get_all_samples"):  # torchcodec's decoder: all channels, which are mixed
+        samples = value.get_all_samples()
+        return {"raw": samples.data.numpy().mean(axis=0), "sampling_rate": int(samples.sample_rate)}
+    if isinstance(value, dict) and hasattr(value.get("sampling_rate"), "item"):  # a number of numpy or torch
+        return {**value, "sampling_rate": value["sampling_rate"].item()}
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def _is_file(name: str) -> bool:

@@ -1,12 +1,17 @@
 """What the server says of itself: ``/``, ``/models``, ``/models/{name}/info``, and which model a client means."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from deployments.errors import UnknownModelError
-from deployments.tasks import ALIASES, TASKS
+from deployments.errors import ModelUnavailableError, UnknownModelError
+from deployments.tasks import ALIASES, TASKS, canonical_task
 from graph.dispatch import Dispatcher, Target
+from graph.openai.routes import GETS, POSTS
 from graph.readiness import ModelState, Readiness
+
+ANSWERS = ("ready", "asleep")
+"""States of models that answer, at once or after they have started."""
 
 
 def index(dispatcher: Dispatcher) -> dict[str, Any]:
@@ -15,7 +20,11 @@ def index(dispatcher: Dispatcher) -> dict[str, Any]:
         "models": {
             name: {"task": target.config.task, "url": f"/models/{name}"} for name, target in dispatcher.targets.items()
         },
-        "routes": ["/health", "/ready", "/models", "/models/{name}", "/models/{name}/info", "/tasks/{task}"],
+        "routes": [
+            *("/health", "/ready", "/models", "/models/{name}", "/models/{name}/info", "/tasks/{task}"),
+            *("/openapi.json", "/docs"),
+            *(f"{prefix}/v1/{path}" for prefix in ("", "/models/{name}") for path in (*GETS, *POSTS)),
+        ],
     }
 
 
@@ -43,14 +52,16 @@ async def describe(dispatcher: Dispatcher, target: Target, readiness: Readiness)
     return {
         "name": target.name,
         "task": config.task,
+        "tasks": list(target.tasks),
         "model": config.model or "default",
         "model_id": config.model or target.name,
         "pipeline_tag": target.spec.name,
         "revision": live.pop("revision", None) or config.revision,
         "dtype": config.dtype,
         "device": config.device or "auto",
-        "parameters": sorted(target.spec.parameters),
+        "parameters": sorted(target.spec.parameters | target.spec.added),
         "defaults": config.parameters,
+        **({"group": config.group} if config.group is not None else {}),
         **live,
         **state(readiness.of(target.name)),
     }
@@ -65,13 +76,33 @@ def resolve(dispatcher: Dispatcher, task: str | None, model: str | None) -> dict
     Raises:
         UnknownModelError: there is none.
     """
-    target = _find(dispatcher, task, model)
-    return {"name": target.name, "task": target.spec.name, "defaults": target.config.parameters}
+    if task is not None and (task in TASKS or task in ALIASES or task.startswith("translation_")):
+        target = dispatcher.by_task(task, model)
+        asked = canonical_task(task)
+    else:
+        target = _find(dispatcher, task, model)
+        asked = target.spec.name
+    found = {"name": target.name, "task": asked, "defaults": target.config.parameters}
+    return found if target.config.group is None else {**found, "group": target.config.group}
+
+
+async def resolve_query(dispatcher: Dispatcher, query: Mapping[str, str]) -> dict[str, Any]:
+    """`resolve` for the fields of a query; with ``about``, what a replica says of the model's configuration.
+
+    Raises:
+        UnknownModelError: there is none.
+        ModelUnavailableError: no replica says anything.
+    """
+    found = resolve(dispatcher, query.get("task"), query.get("model"))
+    if "about" in query:
+        # a model that shares replicas may have to be loaded for that
+        found["about"] = await dispatcher.info(dispatcher.by_name(found["name"]), 60.0, "about")
+        if not found["about"]:
+            raise ModelUnavailableError(f"No replica of {found['name']} answers; try again in a few seconds.")
+    return found
 
 
 def _find(dispatcher: Dispatcher, task: str | None, model: str | None) -> Target:
-    if task is not None and (task in TASKS or task in ALIASES or task.startswith("translation_")):
-        return dispatcher.by_task(task, model)
     wanted = model if model is not None else task
     for target in dispatcher.targets.values():
         if wanted in (target.name, target.config.model):

@@ -5,38 +5,20 @@ from graph import pipeline
 classify = pipeline("text-classification")                              # inside the cluster, over a handle
 classify = pipeline("text-classification", url="http://127.0.0.1:8000") # from anywhere, over HTTP
 classify("I love this", top_k=2)
+for answer in classify(KeyDataset(dataset, "text")): ...                # lazily, in order, as it is read
 """
 
-import atexit
-import functools
-import json
 import os
-from collections import deque
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
-import httpx
-
-from deployments import errors
-from deployments.codec import MEDIA_TYPE, from_json, to_json
-from deployments.payload import TaskRequest
-from deployments.tasks import TASKS
-from deployments.tensors import pack_tensors, unpack_tensors
-from graph.arguments import load_media, split_arguments
-from graph.decode import read_item
-from graph.encode import join
-from graph.status import STATUS
-
-_IN_FLIGHT = 64  # items of one list under way at a time
-
-
-class Transport(Protocol):
-    """How a served pipeline reaches its model."""
-
-    def resolve(self, task: str | None, model: str | None) -> dict[str, Any]:
-        """Name, task and defaults of the model meant."""
-
-    def infer(self, name: str, items: list[Any], parameters: dict[str, Any]) -> list[Any]:
-        """The answer to each item, in order."""
+from deployments.tasks import TaskSpec
+from graph.answers import Errors
+from graph.http_transport import HttpTransport
+from graph.inputs import as_dataset
+from graph.portal import portal
+from graph.served import Served
+from graph.transport import HandleTransport, Transport
 
 
 def pipeline(
@@ -47,6 +29,7 @@ def pipeline(
     app_name: str = "pipelines",
     timeout_s: float = 300.0,
     headers: dict[str, str] | None = None,
+    **parameters: Any,
 ) -> "ServedPipeline":
     """Make a callable that answers as ``transformers.pipeline(task, model)`` would.
 
@@ -56,156 +39,105 @@ def pipeline(
         url: address of the graph's HTTP side; default the environment variable ``PIPELINE_GRAPH_URL``, else the
             handle of the application in this Ray cluster.
         app_name: the Serve application, for calls over a handle.
-        timeout_s: seconds for one call (>0).
+        timeout_s: seconds for one input (>0).
         headers: extra HTTP headers.
+        parameters: defaults of the calls, as in ``pipeline()``; what it takes about loading (`graph.served.PLACEMENT`)
+            is left to the configuration of the graph.
 
     Raises:
-        TypeError: neither task nor model.
+        TypeError: neither task nor model, or a model that is no name.
         UnknownModelError: nothing served matches.
     """
+    transport = _transport(task, model, url, app_name, timeout_s, headers)
+    resolved = portal().wait(transport.resolve(task, model))
+    return ServedPipeline(transport, resolved, timeout_s, parameters)
+
+
+async def async_pipeline(
+    task: str | None = None,
+    model: str | None = None,
+    *,
+    url: str | None = None,
+    app_name: str = "pipelines",
+    timeout_s: float = 300.0,
+    headers: dict[str, str] | None = None,
+    **parameters: Any,
+) -> "AsyncServedPipeline":
+    """`pipeline` for asynchronous code: ``await classify(text)``, ``async for answer in classify(dataset)``.
+
+    Raises:
+        TypeError, UnknownModelError: see `pipeline`.
+    """
+    transport = _transport(task, model, url, app_name, timeout_s, headers)
+    resolved = await portal().join(transport.resolve(task, model))
+    return AsyncServedPipeline(transport, resolved, timeout_s, parameters)
+
+
+def _transport(
+    task: Any, model: Any, url: str | None, app_name: str, timeout_s: float, headers: dict[str, str] | None
+) -> Transport:
     if task is None and model is None:
         raise TypeError("give a task, a model or both")
+    if not isinstance(task, str | None) or not isinstance(model, str | None):
+        raise TypeError("task and model must be names: the model itself is loaded by the graph's replicas")
     url = url or os.environ.get("PIPELINE_GRAPH_URL")
-    transport: Transport = HttpTransport(url, timeout_s, headers or {}) if url else HandleTransport(app_name, timeout_s)
-    return ServedPipeline(transport, transport.resolve(task, model))
+    return HttpTransport(url, timeout_s, headers or {}) if url else HandleTransport(app_name, timeout_s)
 
 
-class ServedPipeline:
-    """Calls one served model like a local pipeline.
+class ServedPipeline(Served):
+    """Calls one served model like a local pipeline."""
 
-    Args:
-        transport: over which the model is reached.
-        resolved: name, task and defaults of the model.
-    """
+    def __call__(self, *args: Any, errors: Errors = "raise", stream: bool = False, **kwargs: Any) -> Any:
+        """Answer one input, a list of inputs, or a dataset, with the pipeline's own parameters and return value.
 
-    def __init__(self, transport: Transport, resolved: dict[str, Any]) -> None:
-        self.name: str = resolved["name"]
-        self.task: str = resolved["task"]
-        self._spec = TASKS[self.task]
-        self._defaults: dict[str, Any] = resolved["defaults"]
-        self._transport = transport
+        A generator or a dataset gives `Answers`: an iterator over the answers, in order, that reads ahead as far as
+        keeps the replicas busy. ``batch_size`` and ``num_workers`` are taken and left to the graph.
 
-    def __repr__(self) -> str:
-        return f"ServedPipeline(task={self.task!r}, name={self.name!r})"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer one input or a list of inputs, with the pipeline's own parameters and return value.
+        With ``errors="return"``, an item of a list or a dataset that fails has its error in the place of its answer.
+        With ``stream=True``, text generation gives an iterator over the pieces of the new text as they come, or, with
+        ``details=True``, over a dictionary for each token; see docs/generation.md.
 
         Raises:
             RequestError: the input or a parameter is wrong.
-            OverloadedError: the model is full, loading or gone; try again.
+            OverloadedError: the model is full, loading or gone; try again. Items of lists and datasets are tried again
+                here, for ``timeout_s`` seconds.
             InferenceError: the model failed.
         """
-        given, parameters = split_arguments(self._spec, args, kwargs)
+        given, parameters, spec = self._split(args, kwargs)
+        dataset = as_dataset(given)
+        if dataset is not None:
+            return self._answers(spec, dataset, parameters, errors)
         one = self._is_one(given, parameters)
-        items = [self._item(item) for item in ([given] if one else given)]
-        if not items:
-            return []
-        answers = self._transport.infer(self.name, items, pack_tensors(parameters))
-        outputs = [unpack_tensors(answer) for answer in answers]
-        return outputs[0] if one else join(self._spec, outputs, {**self._defaults, **parameters})
+        if stream:
+            return self._stream(given, one, parameters)
+        if one:
+            return portal().wait(self._one(spec, given, parameters))
+        return self._listed(list(self._answers(spec, given, parameters, errors)))
 
-    def _item(self, given: Any) -> Any:
-        """One input with its files read, checked as the server checks what comes over HTTP."""
-        return read_item(self._spec.inputs, load_media(self._spec.inputs, given), {}, "inputs")
-
-    def _is_one(self, given: Any, parameters: dict[str, Any]) -> bool:
-        if parameters.get("is_split_into_words") and isinstance(given, list):
-            return not isinstance(given[0], list)
-        if isinstance(given, tuple) and self.task == "keypoint-matching":
-            return True
-        return self._spec.inputs.is_one(given)
+    def _stream(self, given: Any, one: bool, parameters: dict[str, Any]) -> Iterator[Any]:
+        events, whole = self._events(given, one, parameters)
+        found = portal().iterate(events)
+        return found if whole else (event["token"]["text"] for event in found)
 
 
-class HandleTransport:
-    """Calls over deployment handles, inside the Ray cluster."""
+class AsyncServedPipeline(Served):
+    """Calls one served model like a local pipeline, from asynchronous code."""
 
-    def __init__(self, app_name: str, timeout_s: float) -> None:
-        import ray
-        from ray import serve
+    def __call__(self, *args: Any, errors: Errors = "raise", stream: bool = False, **kwargs: Any) -> Any:
+        """`ServedPipeline.__call__`: awaited, or, for a dataset or a stream, iterated with ``async for``."""
+        given, parameters, spec = self._split(args, kwargs)
+        dataset = as_dataset(given)
+        if dataset is not None:
+            return self._answers(spec, dataset, parameters, errors)
+        one = self._is_one(given, parameters)
+        if stream:
+            return self._stream(*self._events(given, one, parameters))
+        return portal().join(self._one(spec, given, parameters)) if one else self._list(spec, given, parameters, errors)
 
-        if not ray.is_initialized():  # otherwise Serve would start a cluster of its own
-            ray.init(address="auto", log_to_driver=False)
-        self._serve = serve
-        self._app_name = app_name
-        self._timeout_s = timeout_s
-        self._handles: dict[str, Any] = {}
-
-    def resolve(self, task: str | None, model: str | None) -> dict[str, Any]:
-        """Ask the router."""
-        router = self._serve.get_deployment_handle("router", self._app_name)
-        found: dict[str, Any] = _result(router.resolve.remote(task, model), self._timeout_s)
-        return found
-
-    def infer(self, name: str, items: list[Any], parameters: dict[str, Any]) -> list[Any]:
-        """Straight to the model's replicas, a bounded number of items under way."""
-        if name not in self._handles:
-            self._handles[name] = self._serve.get_deployment_handle(name, self._app_name)
-        handle, waiting, outputs = self._handles[name], deque[Any](), []
-        for item in items:
-            if len(waiting) >= _IN_FLIGHT:
-                outputs.append(_result(waiting.popleft(), self._timeout_s).output)
-            waiting.append(handle.remote(TaskRequest(item, parameters)))
-        outputs += [_result(response, self._timeout_s).output for response in waiting]
-        return outputs
-
-
-class HttpTransport:
-    """Calls over HTTP, types kept by ``application/vnd.pipeline+json``."""
-
-    def __init__(self, url: str, timeout_s: float, headers: dict[str, str]) -> None:
-        self._client = _http_client(url.rstrip("/"))
-        self._timeout_s = timeout_s
-        self._headers = headers
-
-    def resolve(self, task: str | None, model: str | None) -> dict[str, Any]:
-        """Ask ``GET /resolve``."""
-        asked = {key: value for key, value in (("task", task), ("model", model)) if value is not None}
-        response = self._client.get("/resolve", params=asked, headers=self._headers, timeout=self._timeout_s)
-        found: dict[str, Any] = self._answer(response)
-        return found
-
-    def infer(self, name: str, items: list[Any], parameters: dict[str, Any]) -> list[Any]:
-        """One request for each item, so that each is limited, batched and refused by itself."""
-        return [self._infer_one(name, item, parameters) for item in items]
-
-    def _infer_one(self, name: str, item: Any, parameters: dict[str, Any]) -> Any:
-        body = json.dumps({"inputs": to_json(item), "parameters": to_json(parameters)}, allow_nan=False)
-        headers = {**self._headers, "content-type": MEDIA_TYPE, "accept": MEDIA_TYPE}
-        response = self._client.post(f"/models/{name}", content=body.encode(), headers=headers, timeout=self._timeout_s)
-        return self._answer(response)
+    async def _list(self, spec: TaskSpec, given: Any, parameters: dict[str, Any], on_error: Errors) -> Any:
+        return self._listed([output async for output in self._answers(spec, given, parameters, on_error)])
 
     @staticmethod
-    def _answer(response: httpx.Response) -> Any:
-        """The value in a good answer; the error of a bad one, of the class that the server raised."""
-        if response.is_success:
-            return from_json(response.json())
-        try:
-            body = response.json()
-            message, word = str(body["error"]), str(body["error_type"])
-        except (ValueError, KeyError, TypeError):
-            raise errors.PipelineGraphError(f"{response.status_code} {response.reason_phrase}") from None
-        kind = next((cls for cls, (_, name) in STATUS.items() if name == word), errors.PipelineGraphError)
-        raise kind(message)
-
-
-@functools.cache
-def _http_client(url: str) -> httpx.Client:
-    """One connection pool for each server, however many served pipelines use it; closed when the program ends."""
-    client = httpx.Client(base_url=url)
-    atexit.register(client.close)
-    return client
-
-
-def _result(response: Any, timeout_s: float) -> Any:
-    """The value of a handle's response; our own errors as they were raised, without Ray's wrapping."""
-    from ray.exceptions import RayTaskError
-
-    try:
-        return response.result(timeout_s=timeout_s)
-    except RayTaskError as error:
-        if isinstance(error.cause, errors.PipelineGraphError):
-            raise error.cause from None
-        raise
-    except TimeoutError:
-        raise errors.DeadlineExceededError(f"no answer within {timeout_s:g} s") from None
+    async def _stream(events: AsyncIterator[dict[str, Any]], whole: bool) -> AsyncIterator[Any]:
+        async for event in portal().aiterate(events):
+            yield event if whole else event["token"]["text"]

@@ -1,4 +1,4 @@
-"""HTTP body → task requests: the JSON form of the Hugging Face inference wire format.
+"""Root object of a body → task requests, as in the JSON of the Hugging Face inference wire format.
 
 ``{"inputs": ..., "parameters": {...}}``, where ``inputs`` is one input or a list of them. What the Hugging Face client
 puts elsewhere is moved to where the pipeline wants it: parts of an input that stand at the root or among the
@@ -6,25 +6,26 @@ parameters (the question of visual question answering, the candidate labels of z
 parameters at the root (feature extraction).
 """
 
-import json
-import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from deployments.codec import MEDIA_TYPE, from_json
+from deployments.codec import MEDIA_TYPE
 from deployments.errors import (
     InvalidInputError,
     InvalidParameterError,
     MalformedRequestError,
     PayloadTooLargeError,
-    UnsupportedMediaError,
 )
 from deployments.tasks import TaskSpec
 from deployments.tasks.compound import Fields
 from deployments.tasks.forms import Form
+from graph.json_body import parse_json, parse_typed
+from graph.parts import part_forms
 
-# keys at the root that are not about the pipeline
-_ROOT = frozenset({"inputs", "parameters", "options", "model", "stream"})
+# names at the root that are not about the pipeline
+ROOT = frozenset({"inputs", "parameters", "options", "model", "stream"})
+# summarization(generate_parameters=...), and the field of the same meaning for speech recognition
+_GENERATION = frozenset({"generate_parameters", "generation_parameters"})
 
 
 @dataclass(frozen=True)
@@ -42,57 +43,14 @@ class Call:
     parameters: dict[str, Any]
 
 
-def parse_json(body: bytes) -> Any:
-    """``body`` as JSON, numbers finite.
-
-    Raises:
-        MalformedRequestError: it is not JSON, or too deeply nested.
-    """
-
-    def refuse(name: str) -> NoReturn:
-        raise MalformedRequestError(f"{name} is not a JSON number.")
-
-    def finite(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            refuse(text)
-        return value
-
-    try:
-        value = json.loads(body, parse_constant=refuse, parse_float=finite)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text, and no answer could hold it
-        return value
-    except UnicodeDecodeError:
-        raise MalformedRequestError("The body is not UTF-8 text; this endpoint reads JSON.") from None
-    except json.JSONDecodeError as error:
-        raise MalformedRequestError(
-            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from None
-    except UnicodeEncodeError:
-        raise MalformedRequestError("The body has half of a UTF-16 surrogate pair, which is no character.") from None
-    except ValueError:  # an integer of thousands of digits
-        raise MalformedRequestError("The body has a number with too many digits.") from None
-    except RecursionError:
-        raise MalformedRequestError("The body is nested too deeply.") from None
-
-
 def read_body(body: bytes, content_type: str) -> dict[str, Any]:
-    """The root object of a request body.
+    """The root object of a JSON body, types kept if ``content_type`` says so.
 
     Raises:
-        UnsupportedMediaError: the content type says that it is not JSON.
         MalformedRequestError: not a JSON object.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json", "text/json", "application/x-www-form-urlencoded", MEDIA_TYPE):
-        # curl -d without a header says "form-urlencoded" of whatever it sends
-        raise UnsupportedMediaError(f"Content-Type {kind!r} is not read here; send application/json.")
-    root = parse_json(body)
-    if kind == MEDIA_TYPE:
-        try:
-            root = from_json(root)
-        except RecursionError:
-            raise MalformedRequestError("The body is nested too deeply.") from None
+    root = parse_typed(body) if kind == MEDIA_TYPE else parse_json(body)
     if not isinstance(root, dict) or not all(isinstance(name, str) for name in root):
         raise MalformedRequestError('The body must be a JSON object like {"inputs": ..., "parameters": {...}}.')
     return root
@@ -114,23 +72,54 @@ def read_call(spec: TaskSpec, root: dict[str, Any], max_items: int) -> Call:
     if inputs is None and not parts:
         raise InvalidInputError("`inputs` is missing.", "inputs")
     if spec.inputs.is_one(inputs) or not isinstance(inputs, list):
-        return Call([read_item(spec.inputs, inputs, parts, "inputs")], False, moved)
+        item = read_item(spec.inputs, inputs, parts, "inputs")
+        _check_sentences([item], max_items)
+        return Call([item], False, moved)
     if not inputs:
         raise InvalidInputError("`inputs` is an empty list.", "inputs")
     if len(inputs) > max_items:
         raise PayloadTooLargeError(f"`inputs` has {len(inputs)} items; at most {max_items} are taken.", "inputs")
     items = [read_item(spec.inputs, item, parts, f"inputs[{index}]") for index, item in enumerate(inputs)]
+    _check_sentences(items, max_items)
     return Call(items, True, moved)
+
+
+def _check_sentences(items: list[Any], max_items: int) -> None:
+    """Sentences to compare count as items of a list do."""
+    count = sum(len(item.get("sentences", ())) for item in items if isinstance(item, dict))
+    if count > max_items:
+        raise PayloadTooLargeError(
+            f"`inputs.sentences` has {count} items; at most {max_items} are taken.", "inputs.sentences"
+        )
 
 
 def _strays(spec: TaskSpec, root: dict[str, Any], parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parts of the input found outside ``inputs``, and the parameters without them but with those at the root."""
-    part_names = spec.inputs.names if isinstance(spec.inputs, Fields) else ()
-    at_root = {name: value for name, value in root.items() if name not in _ROOT}
+    part_names = part_forms(spec.inputs)
+    at_root = {name: value for name, value in root.items() if name not in ROOT}
     parts = {name: value for name, value in (at_root | parameters).items() if name in part_names}
     moved = {name: value for name, value in (at_root | parameters).items() if name not in parts}
     moved.pop("model", None)  # InferenceClient repeats its URL here
-    return parts, moved
+    return parts, _with_generation(spec, moved)
+
+
+def _with_generation(spec: TaskSpec, parameters: dict[str, Any]) -> dict[str, Any]:
+    """``parameters`` with the generation settings that InferenceClient sends under names of its own.
+
+    Raises:
+        InvalidParameterError: they are no object.
+    """
+    if not (spec.generates or spec.generation_dicts):
+        return parameters
+    rest = {name: value for name, value in parameters.items() if name not in _GENERATION}
+    for name in set(parameters) - set(rest):
+        given = {} if parameters[name] is None else parameters[name]
+        if not isinstance(given, dict):
+            raise InvalidParameterError(f"`parameters.{name}` must be an object.", f"parameters.{name}")
+        if "generate_kwargs" in spec.generation_dicts:
+            given = {"generate_kwargs": {**(rest.get("generate_kwargs") or {}), **given}} if given else {}
+        rest = {**rest, **given}
+    return rest
 
 
 def read_item(form: Form, value: Any, parts: dict[str, Any], path: str) -> Any:
@@ -139,10 +128,11 @@ def read_item(form: Form, value: Any, parts: dict[str, Any], path: str) -> Any:
     Raises:
         InvalidInputError: it is not what ``form`` says; names ``path``.
     """
-    if parts and isinstance(form, Fields):
+    names = tuple(part_forms(form))
+    if parts and names:
         if value is not None and not isinstance(value, dict):
             # a bare value stands for the first part that is not given apart
-            absent = [name for name in form.names if name not in parts] or [form.names[0]]
+            absent = [name for name in names if name not in parts] or [names[0]]
             value = {absent[0]: value}
         value = {**parts, **(value or {})}
     read = form.read(value, path)

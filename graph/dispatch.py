@@ -1,9 +1,9 @@
 """Model or task name → a cached deployment handle, and one call over it."""
 
 import asyncio
-import dataclasses
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+import copy
+import math
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from ray import serve
@@ -13,35 +13,28 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.config import ModelConfig
 from deployments.errors import (
     DeadlineExceededError,
-    InferenceError,
     ModelUnavailableError,
     OverloadedError,
     PipelineGraphError,
+    ReplicaLostError,
     UnknownModelError,
 )
-from deployments.payload import TaskRequest, TaskResult
-from deployments.tasks import TASKS, TaskSpec, canonical_task
+from deployments.payload import ChatCall, TaskRequest, TaskResult
+from deployments.tasks import TASKS, canonical_task
+from graph.arriving import ArrivingEvents
+from graph.foreign import translated
 from graph.readiness import Readiness
+from graph.similarity import joined, parts
+from graph.target import Target
+from graph.wake import Waker
 
-logger = logging.getLogger("ray.serve")
+__all__ = ["Dispatcher", "Target"]
 
 # inputs of one request that are under way at a time, so that one long list does not fill a model's queue
 _IN_FLIGHT = 64
 _RETRY_S = 0.25
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One configured model."""
-
-    config: ModelConfig
-    spec: TaskSpec
-    handle: Any
-
-    @property
-    def name(self) -> str:
-        """Name of the model and of its deployment."""
-        return str(self.config.name)
+# a request that takes its replicas down with it must not go on to the next
+_MOST_LOST = 1
 
 
 class Dispatcher:
@@ -53,6 +46,7 @@ class Dispatcher:
         timeout_s: until a call of one item ends with `DeadlineExceededError`.
         readiness: which models have replicas.
         fetch: gets what an item only points to.
+        waker: starts models that have scaled to zero.
     """
 
     def __init__(
@@ -62,17 +56,37 @@ class Dispatcher:
         timeout_s: float,
         readiness: Readiness,
         fetch: Callable[[Any], Awaitable[Any]],
+        waker: Waker | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._fetch = fetch
         self._readiness = readiness
+        self._waker = waker or Waker()
+        self._low = self._waits = False
         # a handle is made once: each new one brings its own metrics and long-polling
         self.targets = {
-            str(model.name): Target(
-                model, TASKS[model.canonical_task], serve.get_deployment_handle(str(model.name), app_name)
-            )
-            for model in models
+            str(model.name): Target(model, TASKS[model.canonical_task], _handle(model, app_name)) for model in models
         }
+
+    def narrowed(
+        self, models: Collection[str] | None, low: bool, timeout_s: float | None, waits: bool = False
+    ) -> "Dispatcher":
+        """The same with some of the models only.
+
+        Args:
+            models: their names; None for all.
+            low: whether its calls wait behind those of others, as items of a list do.
+            timeout_s: shorter than the configured one; None, or a longer one, leaves that.
+            waits: whether its calls are held while a model starts that has scaled to zero.
+        """
+        if models is None and not low and timeout_s is None and not waits:
+            return self
+        twin = copy.copy(self)
+        if models is not None:
+            twin.targets = {name: target for name, target in self.targets.items() if name in models}
+        twin._low, twin._waits = low, waits
+        twin._timeout_s = min(self._timeout_s, timeout_s or math.inf)
+        return twin
 
     def by_name(self, name: str) -> Target:
         """The model called ``name``.
@@ -98,8 +112,9 @@ class Dispatcher:
                 f"{said[0].upper()}{said[1:].rstrip('.?')}{'?' * said.endswith('?') or '.'}"
             ) from None
         serving = [target for target in self.targets.values() if target.spec.name == canonical]
+        serving += [target for target in self.targets.values() if canonical in target.spec.also]
         if not serving:
-            served = ", ".join(sorted({target.spec.name for target in self.targets.values()}))
+            served = ", ".join(sorted({task for target in self.targets.values() for task in target.tasks}))
             raise UnknownModelError(f"No model here serves {canonical}; served tasks: {served}.")
         chosen = [target for target in serving if model in (None, target.name, target.config.model)]
         if not chosen:
@@ -107,21 +122,52 @@ class Dispatcher:
             raise UnknownModelError(f"No model {model!r} serves {canonical} here; those that do: {known}.")
         return chosen[0]
 
+    def _admit(self, target: Target) -> None:
+        """Refuse a call that nobody would answer soon.
+
+        Raises:
+            ModelUnavailableError: no replica runs; says when to try again.
+        """
+        self._readiness.require(target.config)
+        if not self._waits and self._readiness.asleep(target.config):
+            raise self._waker.wake(target.name, target.handle)
+
+    async def fetched(self, item: Any) -> Any:
+        """``item`` with the files that it only points to; for one that is called several times.
+
+        Raises:
+            RequestError: one cannot be had.
+        """
+        return await self._fetch(item)
+
     async def call(
-        self, target: Target, item: Any, parameters: dict[str, Any], request_id: str, bulk: bool = False
+        self,
+        target: Target,
+        item: Any,
+        parameters: dict[str, Any],
+        request_id: str,
+        bulk: bool = False,
+        chat: ChatCall | None = None,
     ) -> TaskResult:
         """Answer one item.
 
         Raises:
             PipelineGraphError: what the caller is told.
         """
-        self._readiness.require(target.config)
+        self._admit(target)
+        if len(pieces := parts(item)) > 1:
+            return joined(await self.call_list(target, pieces, parameters, request_id))
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = TaskRequest(await self._fetch(item), parameters, request_id, bulk)
+                request = TaskRequest(await self._fetch(item), parameters, request_id, bulk or self._low, chat)
+                lost = 0
                 while True:
                     try:
                         return await self._call(target, request)
+                    except ReplicaLostError:
+                        lost += 1  # an answer changes nothing, so it may be asked for again
+                        if lost > _MOST_LOST:
+                            raise
                     except OverloadedError as error:
                         if not bulk or isinstance(error, ModelUnavailableError):
                             raise
@@ -137,7 +183,7 @@ class Dispatcher:
         Raises:
             UnknownModelError, ModelUnavailableError: no item can be answered.
         """
-        self._readiness.require(target.config)
+        self._admit(target)
         outcomes: list[TaskResult | PipelineGraphError | None] = [None] * len(items)
         numbered = iter(enumerate(items))
 
@@ -154,35 +200,37 @@ class Dispatcher:
                 group.create_task(worker())
         return [outcome for outcome in outcomes if outcome is not None]
 
+    async def stream(
+        self, target: Target, item: Any, parameters: dict[str, Any], request_id: str, chat: ChatCall | None = None
+    ) -> ArrivingEvents:
+        """Answer one item token by token.
+
+        Raises:
+            PipelineGraphError: what the caller is told; iterating raises it too.
+        """
+        self._admit(target)
+        request = TaskRequest(await self._fetch(item), parameters, request_id, chat=chat)
+        return ArrivingEvents(target.streaming, target.name, request, self._timeout_s)
+
     async def _call(self, target: Target, request: TaskRequest) -> TaskResult:
         """One call over the handle, foreign errors translated at this boundary."""
-        try:
+        with translated(target.name, request.request_id):
             result: TaskResult = await target.handle.remote(request)
-        except RayTaskError as error:
-            raise _translate(error, target.name, request.request_id) from None
-        except BackPressureError:
-            raise OverloadedError(f"{target.name} has too many requests waiting; try again in a moment.") from None
-        except (RayActorError, DeploymentUnavailableError):
-            logger.warning("request %s lost a replica of %s", request.request_id, target.name)
-            raise ModelUnavailableError(f"A replica of {target.name} went away; try again.", 1.0) from None
         return result
 
-    async def info(self, target: Target, timeout_s: float = 2.0) -> dict[str, Any]:
-        """What a replica of ``target`` says of itself, or nothing if none answers in time."""
-        if not self._readiness.has_replica(target.name):
+    async def info(self, target: Target, timeout_s: float = 2.0, method: str = "info") -> dict[str, Any]:
+        """What a replica of ``target`` says of itself (``info``, ``about``), or nothing if none answers in time."""
+        if not self._readiness.has_replica(target.config.deployment):
             return {}
         try:
             async with asyncio.timeout(timeout_s):
-                answer: dict[str, Any] = await target.handle.info.remote()
+                answer: dict[str, Any] = await getattr(target.handle, method).remote()
                 return answer
         except (TimeoutError, RayTaskError, RayActorError, DeploymentUnavailableError, BackPressureError):
             return {}
 
 
-def _translate(error: RayTaskError, name: str, request_id: str) -> PipelineGraphError:
-    """The error that the replica raised, or a constant one for anything unforeseen."""
-    cause = error.cause
-    if isinstance(cause, PipelineGraphError):
-        return cause
-    logger.error("request %s failed in %s", request_id, name, exc_info=error)
-    return InferenceError("The model failed on this request; the server's log has the cause under this request id.")
+def _handle(model: ModelConfig, app_name: str) -> Any:
+    """A handle to the replicas that answer for ``model``; those that it shares are told which model is meant."""
+    handle = serve.get_deployment_handle(model.deployment, app_name)
+    return handle if model.group is None else handle.options(multiplexed_model_id=str(model.name))

@@ -1,60 +1,92 @@
-"""Pipeline answer → HTTP response body.
+"""Pipeline answer → HTTP response body, in the media type that `graph.accept` found.
 
-By default the Hugging Face wire format of the task, as ``huggingface_hub.InferenceClient`` reads it; with
-``Accept: application/vnd.pipeline+json`` the pipeline's own answer, types kept (``deployments/codec.py``).
+JSON is the Hugging Face wire format of the task, as ``huggingface_hub.InferenceClient`` reads it;
+``application/vnd.pipeline+json`` the pipeline's own answer, types kept (``deployments/codec.py``); and one answer that
+is or has an image or a sound can be that file.
 """
 
 import base64
-import io
 import json
 import math
-import wave
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 
 from deployments.codec import MEDIA_TYPE, to_json
 from deployments.errors import PipelineGraphError
 from deployments.payload import Tensor
 from deployments.tasks import TaskSpec
+from graph.accept import JSON
+from graph.pictures import image_bytes, label_map, png_bytes
+from graph.sound import sound_bytes, wav_bytes
 from graph.status import status_of
+
+_LONG_HEADER = 4096  # bytes; proxies take 8 to 16 KB of all headers together
 
 
 def join(spec: TaskSpec, outputs: list[Any], parameters: dict[str, Any]) -> Any:
-    """Answers of single inputs → what the pipeline returns for the list of them."""
-    if any(isinstance(output, PipelineGraphError) for output in outputs):
-        good = join(spec, [output for output in outputs if not isinstance(output, PipelineGraphError)], parameters)
-        answers = iter(good if isinstance(good, list) else [good])
-        return [item_error(output) if isinstance(output, PipelineGraphError) else next(answers) for output in outputs]
+    """Answers of single inputs → what the pipeline returns for the list of them; a failed one tells its error."""
+    listed = [
+        item_error(output) if isinstance(output, PipelineGraphError) else element(spec, output, parameters)
+        for output in outputs
+    ]
+    return listed[0] if spec.list_of_one_unwraps and len(listed) == 1 else listed
+
+
+def element(spec: TaskSpec, output: Any, parameters: dict[str, Any]) -> Any:
+    """The answer to a single input → what stands for it among the answers to a list or a dataset."""
     unwraps = spec.single_is_listed and spec.listed_with not in parameters
-    if unwraps and all(len(output) == 1 for output in outputs):
-        return [output[0] if isinstance(output, list) else output for output in outputs]
-    if spec.list_of_one_unwraps and len(outputs) == 1:
-        return outputs[0]
-    return outputs
+    return output[0] if unwraps and isinstance(output, list) and len(output) == 1 else output
 
 
-def encode(
-    spec: TaskSpec, outputs: list[Any], many: bool, parameters: dict[str, Any], accept: str
-) -> tuple[bytes, str]:
-    """Body and content type of the answer to a request with these outputs, an error in the place of a failed item."""
-    if MEDIA_TYPE in accept:
-        raw = join(spec, outputs, parameters) if many else outputs[0]
-        return _dumps(to_json(raw)), MEDIA_TYPE
+class Answer(NamedTuple):
+    """What is sent back."""
+
+    body: bytes
+    media_type: str
+    headers: dict[str, str]
+
+
+def encode(spec: TaskSpec, outputs: list[Any], many: bool, parameters: dict[str, Any], media_type: str) -> Answer:
+    """The answer to a request with these outputs, an error in the place of a failed item.
+
+    Args:
+        spec: the task.
+        outputs: of each item.
+        many: whether the caller sent a list.
+        parameters: of the call, the configured ones included.
+        media_type: one of ``graph.accept.answer_types(spec, many)``.
+    """
+    if media_type == MEDIA_TYPE:
+        return Answer(_dumps(to_json(join(spec, outputs, parameters) if many else outputs[0])), MEDIA_TYPE, {})
+    if media_type != JSON:
+        return _file(spec, outputs[0], media_type)
     wire = _WIRE[spec.reply]
-    if not many and "application/json" not in accept:
-        binary = _binary(spec, outputs[0])
-        if binary is not None:
-            return binary
     answers = [
         item_error(output) if isinstance(output, PipelineGraphError) else plain(wire(output)) for output in outputs
     ]
-    if spec.reply == "nested":  # [[{label, score}, ...]] for one text as for many
-        return _dumps(answers), "application/json"
-    return _dumps(answers if many else answers[0]), "application/json"
+    # [[{label, score}, ...]] for one text as for many, and so the rows of embeddings
+    listed = many or spec.reply == "nested" or (spec.reply == "features" and _is_vector(outputs[0]))
+    return Answer(_dumps(answers if listed else answers[0]), JSON, {})
+
+
+async def encode_beside(
+    spec: TaskSpec, outputs: list[Any], many: bool, parameters: dict[str, Any], media_type: str
+) -> Answer:
+    """`encode`, files on a thread: their encoders take long, and leave Python's lock meanwhile."""
+    if media_type in (JSON, MEDIA_TYPE):
+        return encode(spec, outputs, many, parameters, media_type)
+    return await run_in_threadpool(encode, spec, outputs, many, parameters, media_type)
+
+
+def _is_vector(output: Any) -> bool:
+    """Whether features are an embedding rather than those of tokens: numbers, or base64."""
+    if isinstance(output, Tensor):
+        return output.array.ndim == 1
+    return isinstance(output, str) or (isinstance(output, list) and not isinstance(output[0], list))
 
 
 def item_error(error: PipelineGraphError) -> dict[str, Any]:
@@ -64,13 +96,26 @@ def item_error(error: PipelineGraphError) -> dict[str, Any]:
     return {"error": str(error), "error_type": word, **({} if field is None else {"field": field})}
 
 
-def _binary(spec: TaskSpec, output: Any) -> tuple[bytes, str] | None:
-    """Sound and images as files, for the tasks whose answer is nothing else."""
+def _file(spec: TaskSpec, output: Any, media_type: str) -> Answer:
+    """One answer as a file."""
     if spec.reply == "audio":
-        return wav_bytes(np.asarray(output["audio"]), int(output["sampling_rate"])), "audio/wav"
-    if spec.reply == "image" and isinstance(output, Image.Image):
-        return png_bytes(output), "image/png"
-    return None
+        body = sound_bytes(np.asarray(output["audio"]), int(output["sampling_rate"]), media_type)
+    elif spec.reply in ("segments", "masks"):
+        return _segments(output)
+    else:
+        body = image_bytes(output["depth"] if spec.reply == "depth" else output, media_type)
+    return Answer(body, media_type, {})
+
+
+def _segments(output: Any) -> Answer:
+    """All masks as one label map, its legend in ``x-segments`` too where a header may be so long."""
+    if isinstance(output, dict):
+        masks, legend = output["masks"], [{"score": score} for score in plain(output["scores"])]
+    else:
+        masks = [segment["mask"] for segment in output]
+        legend = [{name: plain(value) for name, value in segment.items() if name != "mask"} for segment in output]
+    header = json.dumps(legend, separators=(",", ":"))
+    return Answer(label_map(masks, legend), "image/png", {"x-segments": header} if len(header) <= _LONG_HEADER else {})
 
 
 def plain(value: Any) -> Any:
@@ -92,31 +137,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """``image`` as a PNG file; 32 bit modes become 16 bit grey, and other modes that PNG lacks RGB."""
-    if image.mode in ("I", "F"):
-        image = Image.fromarray(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
-    elif image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def wav_bytes(samples: npt.NDArray[Any], rate: int) -> bytes:
-    """16 bit PCM WAV of ``samples`` in [-1, 1], shape ``(samples,)`` or ``(channels, samples)``, at ``rate`` (Hz)."""
-    frames = samples.astype(np.float32)
-    channels = 1 if frames.ndim == 1 else frames.shape[0]
-    whole = np.clip(np.round(frames.T * 32767), -32768, 32767).astype("<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(whole.tobytes())
-    return buffer.getvalue()
 
 
 def _dumps(value: Any) -> bytes:
@@ -153,8 +173,11 @@ _WIRE: dict[str, Callable[[Any], Any]] = {
     "as_is": lambda output: output,
     "nested": _nested,
     "listed": _nested,
+    "features": lambda output: output,
     "zero_shot": _zero_shot,
     "audio": _audio,
     "image": lambda output: output,
     "masks": _masks,
+    "segments": lambda output: output,
+    "depth": lambda output: output,
 }

@@ -1,39 +1,42 @@
 """The ingress router: HTTP in, handle calls, HTTP out. Light: no torch in this process.
 
-A request passes ``decode.py`` → ``fetch.py`` → ``dispatch.py`` → (replica) → ``encode.py``; an error passes
-``status.py``.
+A request passes ``body.py`` → ``decode.py`` → ``fetch.py`` → ``dispatch.py`` → (replica) → ``encode.py``; an error
+passes ``status.py``.
 """
 
-import logging
-import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray import serve
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from deployments.errors import PayloadTooLargeError, PipelineGraphError
+from deployments.errors import PipelineGraphError
 from deployments.payload import TaskResult
+from deployments.tasks import TASKS, TaskSpec, canonical_task, row_for
 from graph import catalog
+from graph.accept import negotiate
+from graph.access.gate import Gate
+from graph.access.open import listening_host, refuse_open
+from graph.access.view import key_of, seen_by
+from graph.body import read_root
 from graph.config import GraphConfig
-from graph.decode import read_body, read_call
+from graph.decode import read_call
 from graph.dispatch import Dispatcher, Target
-from graph.encode import encode
+from graph.encode import encode_beside
 from graph.fetch import Fetcher
 from graph.headers import times
+from graph.metrics import Measured, RouterMetrics
+from graph.middleware import HANDLERS, Departure, Guard, RequestId
+from graph.openai.routes import routes as openai_routes
+from graph.openapi.site import Site
 from graph.readiness import Readiness
-from graph.status import INTERNAL, describe, error_body
+from graph.stream import answer_stream, wants_stream
+from graph.wake import Waker
 
-logger = logging.getLogger("ray.serve")
-
-_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 ROUTER_NAME = "router"
 
 
@@ -50,26 +53,40 @@ class Router:
     def __init__(self, *models: Any) -> None:
         del models
         self._app_name = serve.get_replica_context().app_name
+        self._host = listening_host()
+        self.metrics, self._waker = RouterMetrics(), Waker()
         self._readiness = Readiness(self._app_name)
         self._graph: GraphConfig | None = None
         self._dispatcher: Dispatcher | None = None
         self._fetcher: Fetcher | None = None
+        self._gate: Gate | None = None
+        self._site: Site  # reconfigure sets it, before the first request
+
+    def check_health(self) -> None:
+        """Serve asks every few seconds."""
+        self.metrics.standing()
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over the configuration: at start, and when ``serve deploy`` brings a new one."""
         graph = GraphConfig.model_validate(user_config)
-        before, self._fetcher = self._fetcher, Fetcher(graph.fetch)
+        refuse_open(graph.access, self._host)
+        if self._gate is None:
+            self._gate = Gate(graph.access, self.metrics.limited)
+        else:
+            self._gate.reconfigure(graph.access)
+        before, self._fetcher = self._fetcher, Fetcher(graph.fetch, graph.files)
         self._dispatcher = Dispatcher(
             graph.models,
             self._app_name,
             graph.limits.request_timeout_s,
             self._readiness,
             self._fetcher.fetch_all,
+            self._waker,
         )
         if before is not None:
             await before.close()
-        self._graph = graph
-        self._readiness.start()
+        self._graph, self._site = graph, Site(graph)
+        self._readiness.start(self._dispatcher.targets.values())
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return Starlette(
@@ -83,13 +100,17 @@ class Router:
                 Route("/models/{name}/info", self.model_info),
                 Route("/models/{name}/health", self.model_health),
                 Route("/tasks/{task}", self.infer_task, methods=["POST"]),
+                Route("/openapi.json", self.openapi),
+                Route("/docs", self.docs),
+                *openai_routes(self),
             ],
-            middleware=[Middleware(RequestId)],
-            exception_handlers={
-                PipelineGraphError: _on_error,
-                HTTPException: _on_http_exception,
-                Exception: _on_unforeseen,
-            },
+            middleware=[
+                Middleware(Departure),
+                Middleware(RequestId),
+                Middleware(Measured, door=self),
+                Middleware(Guard, door=self),
+            ],
+            exception_handlers=HANDLERS,
         )
 
     @property
@@ -99,94 +120,116 @@ class Router:
         return self._graph
 
     @property
+    def gate(self) -> Gate:
+        """Who may ask."""
+        assert self._gate is not None, "Serve calls reconfigure before the first request"
+        return self._gate
+
+    @property
     def dispatcher(self) -> Dispatcher:
         """The dispatcher of the configuration in force."""
         assert self._dispatcher is not None, "Serve calls reconfigure before the first request"
         return self._dispatcher
 
-    async def index(self, _: Request) -> Response:
+    def seen_by(self, request: Request) -> Dispatcher:
+        """The dispatcher with the models of the caller's key alone, its priority, and its own time limit.
+
+        Raises:
+            MalformedRequestError: the header ``X-Request-Timeout`` is no number above 0.
+        """
+        return seen_by(self.dispatcher, request)
+
+    async def index(self, request: Request) -> Response:
         """Where to go from here."""
-        return JSONResponse(catalog.index(self.dispatcher))
+        return JSONResponse(catalog.index(self.seen_by(request)))
 
     async def health(self, _: Request) -> Response:
         """Live: this process answers."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Every model's state; 200 when all are ready, else 503."""
+        """Every model's state; 200 when all are ready, or asleep until somebody asks, else 503."""
         await self._readiness.refresh()
         states = {name: catalog.state(self._readiness.of(name)) for name in self.dispatcher.targets}
-        ready = all(state["state"] == "ready" for state in states.values())
+        ready = all(state["state"] in catalog.ANSWERS for state in states.values())
         return JSONResponse({"ready": ready, "models": states}, 200 if ready else 503)
 
-    async def models(self, _: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         """Every model with what is known of it."""
-        return JSONResponse(await catalog.models(self.dispatcher, self._readiness))
+        return JSONResponse(await catalog.models(self.seen_by(request), self._readiness))
 
     async def resolve_query(self, request: Request) -> Response:
-        """``?task=`` and ``?model=`` → the model meant; for the Python client."""
-        query = request.query_params
-        return JSONResponse(catalog.resolve(self.dispatcher, query.get("task"), query.get("model")))
+        """``?task=`` and ``?model=`` → the model meant, ``&about=true`` with its configuration; for Python clients."""
+        return JSONResponse(await catalog.resolve_query(self.seen_by(request), request.query_params))
 
     async def model_info(self, request: Request) -> Response:
         """One model with what is known of it."""
-        target = self.dispatcher.by_name(request.path_params["name"])
-        return JSONResponse(await catalog.describe(self.dispatcher, target, self._readiness))
+        dispatcher = self.seen_by(request)
+        target = dispatcher.by_name(request.path_params["name"])
+        await self._readiness.refresh()
+        return JSONResponse(await catalog.describe(dispatcher, target, self._readiness))
 
     async def model_health(self, request: Request) -> Response:
-        """200 when the model has a running replica, else 503 with the reason."""
+        """200 when the model has a running replica, or would start one, else 503 with the reason."""
         target = self.dispatcher.by_name(request.path_params["name"])
         await self._readiness.refresh()
         state = catalog.state(self._readiness.of(target.name))
-        return JSONResponse(state, 200 if state["state"] == "ready" else 503)
+        return JSONResponse(state, 200 if state["state"] in catalog.ANSWERS else 503)
+
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document of this configuration."""
+        return await self._site_for(request).openapi(request)
+
+    async def docs(self, request: Request) -> Response:
+        """The same as a page."""
+        return await self._site_for(request).docs(request)
+
+    def _site_for(self, request: Request) -> Site:
+        key = key_of(request)
+        return self._site if key is None or not key.models else self._site.of(key.models)
 
     async def infer_model(self, request: Request) -> Response:
         """``POST /models/{name}``."""
-        target = self.dispatcher.by_name(request.path_params["name"])
-        return await self._infer(request, target, await self._root(request))
+        dispatcher = self.seen_by(request)
+        target = dispatcher.by_name(request.path_params["name"])
+        root = await read_root(request, target.spec, self.graph.limits)
+        return await self._infer(request, dispatcher, target, row_for(target.spec, root.get("inputs")), root)
 
     async def infer_task(self, request: Request) -> Response:
         """``POST /tasks/{task}``; ``"model"`` in the body or ``?model=`` picks among several."""
         task = request.path_params["task"]
-        self.dispatcher.by_task(task)  # an unknown task is refused before its body is read
-        root = await self._root(request)
+        dispatcher = self.seen_by(request)
+        dispatcher.by_task(task)  # an unknown task is refused before its body is read
+        spec = TASKS[canonical_task(task)]
+        root = await read_root(request, spec, self.graph.limits)
         model = request.query_params.get("model") or root.get("model")
-        return await self._infer(request, self.dispatcher.by_task(task, model), root)
+        return await self._infer(request, dispatcher, dispatcher.by_task(task, model), spec, root)
 
-    async def _root(self, request: Request) -> dict[str, Any]:
-        """The body's JSON object, read under the size limit."""
-        most = self.graph.limits.max_body_bytes
-        body = bytearray()
-        announced = request.headers.get("content-length", "0")
-        if announced.isdigit() and int(announced) <= most:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > most:
-                    break
-        if len(body) > most or not announced.isdigit() or int(announced) > most:
-            raise PayloadTooLargeError(f"The body is larger than {most} bytes, the most that is taken.")
-        return read_body(bytes(body), request.headers.get("content-type", ""))
-
-    async def _infer(self, request: Request, target: Target, root: dict[str, Any]) -> Response:
-        started = time.perf_counter()
-        call = read_call(target.spec, root, self.graph.limits.max_list_items)
+    async def _infer(
+        self, request: Request, dispatcher: Dispatcher, target: Target, spec: TaskSpec, root: dict[str, Any]
+    ) -> Response:
+        started, request.state.model = time.perf_counter(), target.name
+        call = read_call(spec, root, self.graph.limits.max_list_items)
         request_id = request.state.request_id
+        if wants_stream(root):
+            return await answer_stream(dispatcher, target, call, request_id)
+        media_type = negotiate(spec, call.many, request.headers.get("accept", ""))
         outcomes: list[TaskResult | PipelineGraphError]
         if call.many:
-            outcomes = await self.dispatcher.call_list(target, call.items, call.parameters, request_id)
+            outcomes = await dispatcher.call_list(target, call.items, call.parameters, request_id)
         else:
-            outcomes = [await self.dispatcher.call(target, call.items[0], call.parameters, request_id)]
+            outcomes = [await dispatcher.call(target, call.items[0], call.parameters, request_id)]
         results = [outcome for outcome in outcomes if isinstance(outcome, TaskResult)]
         failures = [outcome for outcome in outcomes if isinstance(outcome, PipelineGraphError)]
         if failures and not results:
             raise failures[0]
         merged = {**target.config.parameters, **call.parameters}
         answers = [outcome.output if isinstance(outcome, TaskResult) else outcome for outcome in outcomes]
-        body, content_type = encode(target.spec, answers, call.many, merged, request.headers.get("accept", ""))
-        headers = times(results, time.perf_counter() - started)
+        answer = await encode_beside(spec, answers, call.many, merged, media_type)
+        headers = {**answer.headers, **times(results, time.perf_counter() - started)}
         if failures:
             headers["x-failed-items"] = str(len(failures))
-        return Response(body, media_type=content_type, headers=headers)
+        return Response(answer.body, media_type=answer.media_type, headers=headers)
 
     # over a handle, for graph/client.py
 
@@ -197,40 +240,3 @@ class Router:
             UnknownModelError: nothing here is called so or serves the task.
         """
         return catalog.resolve(self.dispatcher, task, model)
-
-
-class RequestId:
-    """ASGI middleware: takes or makes the request id. Serve's proxy sets it, and puts it on the answer itself."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one ASGI connection."""
-        if scope["type"] == "http":
-            given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-            scope.setdefault("state", {})["request_id"] = given if _ID.fullmatch(given) else uuid.uuid4().hex
-        await self._app(scope, receive, send)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PipelineGraphError)
-    status, body, headers = describe(error, request.state.request_id)
-    return JSONResponse(body, status, headers)
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such route, wrong method) in the one error shape."""
-    assert isinstance(error, HTTPException)
-    message = {
-        404: f"There is nothing at {request.url.path}; GET / lists what there is.",
-        405: f"{request.url.path} does not take {request.method}.",
-    }.get(error.status_code, error.detail)
-    word = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-    return JSONResponse(error_body(message, word, request.state.request_id), error.status_code, error.headers)
-
-
-async def _on_unforeseen(request: Request, error: Exception) -> Response:
-    status, word, message = INTERNAL
-    logger.error("request %s failed in the router", request.state.request_id, exc_info=error)
-    return JSONResponse(error_body(message, word, request.state.request_id), status)

@@ -8,14 +8,19 @@ from deployments import errors
 # most specific class first on the way up the method resolution order
 STATUS: dict[type[errors.PipelineGraphError], tuple[int, str]] = {
     errors.MalformedRequestError: (400, "malformed_request"),
+    errors.AuthenticationError: (401, "authentication"),
     errors.UnknownModelError: (404, "unknown_model"),
+    errors.NotAcceptableError: (406, "not_acceptable"),
     errors.PayloadTooLargeError: (413, "payload_too_large"),
     errors.UnsupportedMediaError: (415, "unsupported_media"),
     errors.InvalidInputError: (422, "invalid_input"),
     errors.InvalidParameterError: (422, "invalid_parameter"),
     errors.RequestError: (400, "bad_request"),
+    errors.RateLimitedError: (429, "rate_limited"),
     errors.OverloadedError: (429, "overloaded"),
+    errors.ReplicaLostError: (503, "replica_lost"),
     errors.ModelUnavailableError: (503, "model_unavailable"),
+    errors.SlowBodyError: (408, "slow_body"),
     errors.DeadlineExceededError: (504, "deadline_exceeded"),
     errors.MissingDependencyError: (501, "missing_dependency"),
     errors.InferenceError: (500, "inference"),
@@ -41,6 +46,11 @@ def describe(error: errors.PipelineGraphError, request_id: str) -> tuple[int, di
     """Status, body and extra headers of the answer to ``error``."""
     status, word = status_of(error)
     headers = {}
+    if isinstance(error, errors.AuthenticationError):
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, errors.OverloadedError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    return status, error_body(str(error), word, request_id, getattr(error, "field", None)), headers
+    body = error_body(str(error), word, request_id, getattr(error, "field", None))
+    if isinstance(error, errors.ModelUnavailableError):
+        body["estimated_time"] = error.retry_after_s  # seconds; the hub's inference API calls it so
+    return status, body, headers

@@ -1,9 +1,23 @@
-"""Some tests register the removed tasks in this process; others ask what transformers itself knows."""
+"""One folder of tiny models for all; and some tests register the removed tasks, others ask what upstream knows."""
 
+import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from transformers import pipelines
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: collections of garbage, which running out of memory brings, pass it by."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny models are built, each by the first who needs it; nobody changes them."""
+    return tmp_path_factory.mktemp("checkpoints")
 
 
 @pytest.fixture(scope="module", autouse=True)

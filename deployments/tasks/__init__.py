@@ -1,6 +1,7 @@
 """The task table: one short row a task. Light: no torch, no transformers."""
 
 import difflib
+from typing import Any
 
 from deployments.tasks import audio, multimodal, text, vision
 from deployments.tasks.spec import TaskSpec
@@ -27,4 +28,13 @@ def canonical_task(task: str) -> str:
     raise KeyError(f"there is no task {task!r}; {hint}")
 
 
-__all__ = ["ALIASES", "TASKS", "TaskSpec", "canonical_task"]
+def row_for(spec: TaskSpec, inputs: Any) -> TaskSpec:
+    """The row that ``inputs`` belong to, of a model configured for ``spec``'s task: an embedding model serves two."""
+    if not spec.also:
+        return spec
+    first = inputs[0] if isinstance(inputs, list) and inputs else inputs
+    compares = isinstance(first, dict) and not {"source_sentence", "sentences"}.isdisjoint(first)
+    return TASKS["sentence-similarity" if compares else "feature-extraction"]
+
+
+__all__ = ["ALIASES", "TASKS", "TaskSpec", "canonical_task", "row_for"]

@@ -19,7 +19,7 @@ ROWS = (
         _AUDIO,
         names(
             "chunk_length_s stride_length_s ignore_warning decoder_kwargs return_timestamps return_language "
-            "generate_kwargs"
+            "generate_kwargs prompt verbose"
         ),
         None,
         {"max_new_tokens": 4},

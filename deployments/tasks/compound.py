@@ -1,11 +1,13 @@
 """Forms made of other forms: pairs, lists, objects with named parts, chats."""
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.errors import InvalidInputError
-from deployments.tasks.forms import Form, MediaOf
+from deployments.tasks.forms import Form, Json, MediaOf, Schema, Text
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Pair(Form):
             raise self._refuse(value, path)
         return [self.form.read(part, f"{path}[{index}]") for index, part in enumerate(value)]
 
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.form.schema(), "minItems": 2, "maxItems": 2}
+
 
 @dataclass(frozen=True)
 class ListOf(Form):
@@ -34,6 +39,24 @@ class ListOf(Form):
         if isinstance(value, list):
             return [self.form.read(item, f"{path}[{index}]") for index, item in enumerate(value)]
         return self.form.read(value, path)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self.form.schema(), {"type": "array", "items": self.form.schema(), "minItems": 1}]}
+
+
+@dataclass(frozen=True)
+class Texts(Form):
+    """A list of strings that belong to one input."""
+
+    says = "a list of at least one string"
+
+    def read(self, value: Any, path: str) -> list[str]:
+        if not isinstance(value, list | tuple) or not value:
+            raise self._refuse(value, path)
+        return [Text(empty_ok=True).read(text, f"{path}[{index}]") for index, text in enumerate(value)]
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
 
 @dataclass(frozen=True)
@@ -67,6 +90,45 @@ class Fields(Form):
                 raise InvalidInputError(f"`{path}.{name}` is unknown; `{path}` may have: {known}.", f"{path}.{name}")
         forms = {**self.required, **self.optional}
         return {name: forms[name].read(part, f"{path}.{name}") for name, part in value.items() if part is not None}
+
+    def schema(self) -> Schema:
+        forms = {**self.required, **self.optional}
+        parts: Schema = {
+            "type": "object",
+            "properties": {name: form.schema() for name, form in forms.items()},
+            "additionalProperties": False,
+        }
+        # an object of optional parts alone has one at least
+        parts |= {"required": [*self.required]} if self.required else {"minProperties": 1}
+        return parts if self.bare is None else {"anyOf": [forms[self.bare].schema(), parts]}
+
+
+@dataclass(frozen=True)
+class Questions(Json):
+    """A state with questions about it, or its JSON; the images of its ``assets`` are read here.
+
+    Upstream would open whatever an asset names: files of the server and addresses inside of its network.
+    """
+
+    def read(self, value: Any, path: str) -> Any:
+        value = super().read(value, path)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError, RecursionError):  # else upstream says what is wrong
+                value = json.loads(value)
+        if not isinstance(value, dict) or not value.get("assets"):
+            return value
+        assets = value["assets"]
+        if not isinstance(assets, dict):
+            raise InvalidInputError(f"`{path}.assets` must be an object of images.", f"{path}.assets")
+        return {**value, "assets": {name: _asset(one, f"{path}.assets.{name}") for name, one in assets.items()}}
+
+
+def _asset(value: Any, path: str) -> Any:
+    """An image: as the System One API has it, or as anywhere else."""
+    if isinstance(value, dict):
+        path = f"{path}.data_base64"
+        value = value.get("data_base64")
+    return MediaOf("image").read(value, path)
 
 
 @dataclass(frozen=True)
@@ -103,6 +165,16 @@ class Chat(Form):
             raise InvalidInputError(f"`{at}` must be a string{' or a list of parts' * self.media}.", at)
         return {**message, "content": content}
 
+    def schema(self) -> Schema:
+        text: Schema = {"type": "string"}
+        content = {"anyOf": [text, {"type": "array", "items": _part_schema()}]} if self.media else text
+        message = {
+            "type": "object",
+            "properties": {"role": {"type": "string", "examples": ["user"]}, "content": content},
+            "required": ["role", "content"],
+        }
+        return {"anyOf": [self.otherwise.schema(), {"type": "array", "items": message, "minItems": 1}]}
+
     @staticmethod
     def _part(part: Any, path: str) -> dict[str, Any]:
         """One part of a message's content, in the ``{"type": "image", "image": ...}`` spelling."""
@@ -118,3 +190,21 @@ class Chat(Form):
             raise InvalidInputError(f'`{path}` needs "{kind}": base64, a data: URI or an http(s) URL.', path)
         source = found[0]["url"] if isinstance(found[0], dict) and "url" in found[0] else found[0]
         return {"type": kind, kind: MediaOf(kind).read(source, f"{path}.{kind}")}  # type: ignore[arg-type]
+
+
+def _part_schema() -> Schema:
+    """One part of a message's content."""
+    text = {
+        "type": "object",
+        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+        "required": ["type", "text"],
+    }
+    media = [
+        {
+            "type": "object",
+            "properties": {"type": {"const": kind}, kind: MediaOf(kind).schema()},  # type: ignore[arg-type]
+            "required": ["type", kind],
+        }
+        for kind in ("image", "audio", "video")
+    ]
+    return {"anyOf": [text, *media]}

@@ -1,12 +1,14 @@
 """What ``inputs`` may be, for each task: reading a JSON value into the call form of the pipeline.
 
-A `Form` checks one value and turns every image, sound or film in it into `Media` (or `RemoteMedia`, to be fetched).
-Values that are decoded already (PIL images, numpy arrays) pass. No torch and no network here.
+A `Form` checks one value and turns every image, sound or film in it into `Media` (or `RemoteMedia` or `LocalMedia`,
+which `graph.fetch` gets, or refuses). Values that are decoded already (PIL images, numpy arrays) pass. Beside what it
+reads, each form says as JSON Schema what that is in plain JSON. No torch and no network here.
 """
 
 import base64
-import binascii
+import dataclasses
 import re
+import string
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,12 @@ from PIL.Image import Image
 from deployments.errors import InvalidInputError
 from deployments.payload import Media, MediaKind
 
+Schema = dict[str, Any]
+"""A JSON Schema, draft 2020-12."""
+
+_SOME_TEXT = r"\S"
+_BASE64 = r"^\s*[A-Za-z0-9+/][A-Za-z0-9+/\s]*=?\s*=?\s*$"
+_DATA_URI_BEGINS = "^[Dd][Aa][Tt][Aa]:[^,]*;[Bb][Aa][Ss][Ee]64,"
 _DATA_URI = re.compile(r"data:[^,;]*(?:;[^,;]+)*?;base64,", re.IGNORECASE)
 
 
@@ -24,6 +32,15 @@ class RemoteMedia:
     """A file still to be fetched from ``url`` (http or https)."""
 
     url: str
+    kind: MediaKind
+    field: str
+
+
+@dataclass(frozen=True)
+class LocalMedia:
+    """A file still to be read from the router's disk, where that is allowed: a ``file:`` URL or an absolute path."""
+
+    source: str
     kind: MediaKind
     field: str
 
@@ -44,6 +61,10 @@ class Form:
             InvalidInputError: it is not ``says``; names ``path``.
         """
         return value
+
+    def schema(self) -> Schema:
+        """What `read` takes, in plain JSON."""
+        return {}
 
     def _refuse(self, value: Any, path: str) -> InvalidInputError:
         return InvalidInputError(f"`{path}` must be {self.says}, not {_type_name(value)}.", path)
@@ -66,6 +87,9 @@ class Text(Form):
             raise InvalidInputError(f"`{path}` is empty: this task needs some text.", path)
         return value
 
+    def schema(self) -> Schema:
+        return {"type": "string"} if self.empty_ok else {"type": "string", "pattern": _SOME_TEXT}
+
 
 @dataclass(frozen=True)
 class Words(Form):
@@ -77,6 +101,9 @@ class Words(Form):
         if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
             return value
         return Text(empty_ok=True).read(value, path)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
 @dataclass(frozen=True)
@@ -90,8 +117,8 @@ class MediaOf(Form):
         return f"{_ARTICLE[self.kind]} as base64, a data: URI or an http(s) URL"
 
     def read(self, value: Any, path: str) -> Any:
-        if isinstance(value, Media | RemoteMedia) and value.kind == self.kind:
-            return value
+        if isinstance(value, Media | RemoteMedia | LocalMedia) and value.kind == self.kind:
+            return value if value.field == path else dataclasses.replace(value, field=path)
         if isinstance(value, bytes):
             return Media(value, self.kind, path)
         if isinstance(value, str):
@@ -100,17 +127,32 @@ class MediaOf(Form):
             return value
         raise self._refuse(value, path)
 
-    def _read_string(self, value: str, path: str) -> Media | RemoteMedia:
-        if value.startswith(("http://", "https://")):
+    def schema(self) -> Schema:
+        return {
+            "description": f"{self.says[0].upper()}{self.says[1:]}.",
+            "type": "string",
+            "minLength": 1,
+            "anyOf": [
+                {"contentEncoding": "base64", "pattern": _BASE64},
+                {"pattern": _DATA_URI_BEGINS},
+                {"format": "uri", "pattern": "^https?://"},
+            ],
+        }
+
+    def _read_string(self, value: str, path: str) -> Media | RemoteMedia | LocalMedia:
+        if value[:8].lower().startswith(("http://", "https://")):
             return RemoteMedia(value, self.kind, path)
+        if value[:5].lower() == "file:":
+            return LocalMedia(value, self.kind, path)
         match = _DATA_URI.match(value[:256])
         encoded = value[match.end() :] if match else value
         try:
-            data = base64.b64decode("".join(encoded.split()), validate=True)
-        except (binascii.Error, ValueError):
+            data = base64.b64decode(_without_spaces(encoded), validate=True)
+        except ValueError:
             data = b""
+        if not data and value.startswith("/"):  # only now: the base64 of a JPEG begins with a slash too
+            return LocalMedia(value, self.kind, path)
         if not data:
-            # never a local path: what the server's disk holds is not the caller's to read
             raise InvalidInputError(f"`{path}` must be {self.says}.", path)
         return Media(data, self.kind, path)
 
@@ -135,6 +177,10 @@ class Labels(Form):
             return value
         raise self._refuse(value, path)
 
+    def schema(self) -> Schema:
+        label = {"type": "string", "pattern": _SOME_TEXT}
+        return {"anyOf": [{"type": "array", "items": label, "minItems": 1}, {"type": "string", "pattern": r"[^\s,]"}]}
+
 
 @dataclass(frozen=True)
 class Table(Form):
@@ -152,6 +198,12 @@ class Table(Form):
             raise InvalidInputError(f"`{path}` must have equally long columns with at least one row.", path)
         return {str(name): [str(cell) for cell in column] for name, column in value.items()}
 
+    def schema(self) -> Schema:
+        column = {"type": "array", "minItems": 1}
+        columns = {"type": "object", "minProperties": 1, "additionalProperties": column}
+        rows = {"type": "array", "minItems": 1, "items": {"type": "object", "minProperties": 1}}
+        return {"description": f"{self.says.capitalize()}.", "anyOf": [columns, rows]}
+
 
 @dataclass(frozen=True)
 class Json(Form):
@@ -164,10 +216,18 @@ class Json(Form):
             raise self._refuse(value, path)
         return value
 
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "object", "minProperties": 1}, {"type": "string", "minLength": 1}]}
+
 
 @dataclass(frozen=True)
 class Any_(Form):
     """Whatever the pipeline takes."""
+
+
+def _without_spaces(text: str) -> str:
+    """``text`` without white space: megabytes are copied only where there is some."""
+    return "".join(text.split()) if any(space in text for space in string.whitespace) else text
 
 
 def _is_raw_audio(value: Any) -> bool:

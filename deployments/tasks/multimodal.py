@@ -10,6 +10,8 @@ _CHAT = names(
     "max_new_tokens generate_kwargs timeout return_full_text return_tensors return_type clean_up_tokenization_spaces "
     "stop_sequence continue_final_message skip_special_tokens processor_kwargs"
 )
+# of `deployments/stepwise/options.py`: those that mean something beside an image
+_STEPS = names("seed stop details top_n_tokens frequency_penalty presence_penalty grammar")
 
 ROWS = (
     TaskSpec(
@@ -69,7 +71,9 @@ ROWS = (
         None,
         {"max_new_tokens": 2},
         generation_dicts=names("generate_kwargs"),
+        streams=True,
         batching="alone",
+        added=_STEPS,
     ),
     TaskSpec(
         "any-to-any",
@@ -90,6 +94,8 @@ ROWS = (
         None,
         {"max_new_tokens": 2},
         generation_dicts=names("generate_kwargs"),
+        streams=True,
         batching="alone",
+        added=_STEPS,
     ),
 )

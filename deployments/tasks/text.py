@@ -1,7 +1,8 @@
 """Rows of the tasks whose input is text."""
 
-from deployments.tasks.compound import Chat, Fields, ListOf
-from deployments.tasks.forms import Any_, Json, Labels, Table, Text, Words
+from deployments.stepwise.options import OPTION_NAMES
+from deployments.tasks.compound import Chat, Fields, ListOf, Questions, Texts
+from deployments.tasks.forms import Any_, Labels, Table, Text, Words
 from deployments.tasks.spec import TaskSpec, names
 
 # what `_sanitize_parameters(**tokenizer_kwargs)` hands to the tokenizer
@@ -10,6 +11,8 @@ _TEXT2TEXT = names("return_tensors return_text return_type clean_up_tokenization
 # a batch pads the shorter answers, which shows in their tokens
 _WITH_PADDING = names("return_tensors return_type=tensors")
 _ANY_TEXT = Text(empty_ok=True)
+_EMBEDDING = names("pooling normalize dimensions truncate truncation_direction prompt_name prompt tokenize_kwargs")
+_FEATURES = names("last_hidden_state logits encoder_last_hidden_state")
 _SENTENCE = "The library opens at nine."
 
 ROWS = (
@@ -44,10 +47,21 @@ ROWS = (
     TaskSpec(
         "feature-extraction",
         _ANY_TEXT,
-        names("truncation tokenize_kwargs return_tensors"),
+        names("truncation return_tensors encoding_format") | _EMBEDDING,
         _SENTENCE,
+        reply="features",
         batching="padded",
-        trims=names("last_hidden_state logits encoder_last_hidden_state"),
+        trims=_FEATURES,
+        also=("sentence-similarity",),
+    ),
+    TaskSpec(
+        "sentence-similarity",  # not a pipeline: cosines of the same model's embeddings
+        Fields({"source_sentence": _ANY_TEXT, "sentences": Texts()}),
+        names("truncation") | _EMBEDDING,
+        {"source_sentence": _SENTENCE, "sentences": ["It opens in the morning."]},
+        batching="padded",
+        trims=_FEATURES,
+        also=("feature-extraction",),
     ),
     TaskSpec(
         "zero-shot-classification",
@@ -70,8 +84,10 @@ ROWS = (
         _SENTENCE,
         {"max_new_tokens": 2, "do_sample": False},
         generates=True,
+        streams=True,
         batching="padded",
-        alone_with=names("return_tensors return_type=tensors skip_special_tokens stop_sequence stop_strings"),
+        alone_with=names("return_tensors return_type=tensors skip_special_tokens stop_sequence stop_strings stop"),
+        added=OPTION_NAMES,
     ),
     TaskSpec(
         "table-question-answering",
@@ -83,7 +99,7 @@ ROWS = (
     ),
     TaskSpec(
         "decision",
-        Json(),
+        Questions(),
         names(""),
         {"state": _SENTENCE, "questions": {"open": {"type": "noul", "instructions": "Is it open?"}}},
         batching="alone",

@@ -20,10 +20,11 @@ ROWS = (
         _IMAGE,
         names("subtask threshold mask_threshold overlap_mask_area_threshold timeout"),
         None,
+        reply="segments",
         unit="pixels",
     ),
     TaskSpec("object-detection", _IMAGE, names("threshold timeout"), None, unit="pixels"),
-    TaskSpec("depth-estimation", _IMAGE, names("timeout parameters"), None, unit="pixels"),
+    TaskSpec("depth-estimation", _IMAGE, names("timeout parameters"), None, reply="depth", unit="pixels"),
     TaskSpec(
         "mask-generation",
         _IMAGE,

@@ -93,7 +93,7 @@ def test_several_processes_convert_once(fake: FakeModel, tmp_path: Path) -> None
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=20)
+        worker.join(timeout=100)
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert conversions(tmp_path) == 1
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,20 @@ class Answers:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._done: dict[int, Done] = {}
+        # with the works, whose numbers would otherwise be given to later ones
+        self._done: dict[int, tuple[Work, Done]] = {}
 
     def deliver(self, finished: list[tuple[Work, Done]]) -> None:
         """As `deployments.batch.Inbox.deliver`."""
         with self._changed:
-            self._done.update({id(work): done for work, done in finished})
+            self._done.update({id(work): (work, done) for work, done in finished})
             self._changed.notify_all()
 
     def of(self, works: list[Work]) -> list[Done]:
         """The outcomes of ``works``, once all are there."""
         with self._changed:
             assert self._changed.wait_for(lambda: all(id(work) in self._done for work in works), PATIENCE_S)
-            return [self._done[id(work)] for work in works]
+            return [self._done[id(work)][1] for work in works]
 
 
 class Noted(Observer):
@@ -78,26 +80,35 @@ class Served:
         self.runner = PipelineRunner(config, Loaded(pipe, None), MediaLimits(), self.noted)
         if check:
             warm_up(self.runner, {})
+        self.runner.use_batch(batch)
         self.noted.batches.clear()
         self.answers = Answers()
+        self.turns = self.runner.turns()
         limits = self.runner.batch_limits(batch)
-        self.engine = Engine(self.runner.stages, limits, self.noted, self.answers.deliver)
+        self.engine = Engine(self.runner.stages, limits, self.noted, self.answers.deliver, self.turns)
 
     def hold(self, first: Any = "first", parameters: Any = None) -> Callable[[], None]:
         """Keep the model busy with ``first`` alone until what is returned is called."""
         go, started = threading.Event(), threading.Event()
-        forward = self.runner.forwarder._forward
+        owner: Any = self.runner.forwarder if self.turns is None else self.turns
+        name = "_forward" if self.turns is None else "turn"
+        run = getattr(owner, name)
 
-        def held(batch: Any) -> Any:
-            self.runner.forwarder._forward = forward  # type: ignore[method-assign]
+        def held(*args: Any) -> Any:
+            setattr(owner, name, run)
             started.set()
             assert go.wait(PATIENCE_S)
-            return forward(batch)
+            return run(*args)
 
-        self.runner.forwarder._forward = held  # type: ignore[method-assign]
+        setattr(owner, name, held)
         self.engine.submit(Work(first, dict(parameters or {}), "id-first"))
         assert started.wait(PATIENCE_S)
         return go.set
+
+    def prepared(self, chunks: int) -> None:
+        """Wait until so many chunks wait for the model, which `hold` keeps."""
+        with self.engine._changed:
+            assert self.engine._changed.wait_for(lambda: len(self.engine._ready) >= chunks, PATIENCE_S)
 
     def ask(self, *works: Work) -> list[Any]:
         """Submit all at once; their outcomes."""
@@ -120,16 +131,13 @@ def serve_pipe() -> Iterator[Callable[..., Served]]:
         served.engine.close()
 
 
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny models lie."""
-    return tmp_path_factory.mktemp("engine-tiny")
+_pipeline = cache(local_pipeline.__wrapped__)  # others than the oracles of the served models: engines change theirs
 
 
 @pytest.fixture
 def load_case(checkpoints: Path) -> Callable[[Case], Any]:
     """The local pipeline of a case."""
-    return lambda case: local_pipeline(case, checkpoints)
+    return lambda case: _pipeline(case, checkpoints)
 
 
 @pytest.fixture(autouse=True, scope="session")

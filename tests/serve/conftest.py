@@ -1,7 +1,6 @@
 """One cluster for the whole folder; models are deployed group by group."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +14,3 @@ def url() -> Iterator[str]:
     torch.set_num_threads(1)
     with cluster() as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny models are built."""
-    return tmp_path_factory.mktemp("checkpoints")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.serve.cluster import deploy
-from tests.tiny import CASES, checkpoint
+from tests.serve.served import case_of, served
 
 pytestmark = [pytest.mark.ray, pytest.mark.pipelines, pytest.mark.timeout(300)]
 
@@ -27,16 +27,7 @@ _SERVED = {
 
 @pytest.fixture(scope="module")
 def server(url: str, checkpoints: Path) -> str:
-    by_id = {case.id: case for case in CASES}
-    models: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "task": by_id[case_id].task,
-            "model": str(checkpoint(by_id[case_id], checkpoints)),
-            "resources": {"num_cpus": 0.5},
-        }
-        for name, case_id in _SERVED.items()
-    ]
+    models = [served(case_of(case), checkpoints, name=name) for name, case in _SERVED.items()]
     limits = {"max_body_bytes": 200_000, "max_list_items": 10}
     deploy(url, {"models": models, "limits": limits, "media": {"max_image_pixels": 10_000, "max_audio_s": 5}})
     return url

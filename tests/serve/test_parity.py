@@ -9,10 +9,12 @@ import base64
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
 import soundfile
@@ -24,7 +26,8 @@ from deployments.tensors import unpack_tensors
 from tests.serve.cluster import deploy
 from tests.serve.local import local_pipeline, sampling_rate
 from tests.serve.parity_cases import GROUPS
-from tests.tiny import Case, checkpoint
+from tests.serve.served import served
+from tests.tiny import Case
 from tests.tiny.compare import difference
 
 pytestmark = [pytest.mark.ray, pytest.mark.pipelines, pytest.mark.timeout(300)]
@@ -33,17 +36,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.pipelines, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def group(request: pytest.FixtureRequest, url: str, checkpoints: Path) -> str:
     """The server with the models of one group deployed."""
-    models = [
-        {
-            "name": case.id,
-            "task": case.task,
-            "model": str(checkpoint(case, checkpoints)),
-            "init": case.init,
-            "resources": {"num_cpus": 0.5},
-        }
-        for case in GROUPS[request.param]
-    ]
-    deploy(url, {"models": models})
+    deploy(url, {"models": [served(case, checkpoints) for case in GROUPS[request.param]]})
     return url
 
 
@@ -54,9 +47,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("group", "case"), pairs, ids=ids, indirect=["group"], scope="module")
 
 
-def expected(case: Case, checkpoints: Path, given: Any, parameters: dict[str, Any]) -> Any:
-    """What the local pipeline says."""
-    return local_pipeline(case, checkpoints)(given, **parameters)
+@cache
+def expected(case: Case, checkpoints: Path, index: int, changed: int) -> Any:
+    """What the local pipeline says to an input, with either parameters; asked once, as it repeats itself exactly."""
+    return local_pipeline(case, checkpoints)(case.inputs[index], **settings(case)[changed])
 
 
 def settings(case: Case) -> list[dict[str, Any]]:
@@ -67,28 +61,28 @@ def settings(case: Case) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("changed", [0, 1], ids=["default", "changed"])
 def test_the_handle_answers_as_the_local_pipeline(group: str, case: Case, changed: int, checkpoints: Path) -> None:
     parameters = settings(case)[changed]
-    served = graph.pipeline(model=case.id)
-    for given, again in zip(case.inputs, case.inputs, strict=True):
-        assert difference(expected(case, checkpoints, given, parameters), served(again, **parameters)) is None
+    remote = graph.pipeline(model=case.id)
+    for index, given in enumerate(case.inputs):
+        assert difference(expected(case, checkpoints, index, changed), remote(given, **parameters)) is None
 
 
 @pytest.mark.parametrize("changed", [0, 1], ids=["default", "changed"])
 def test_http_answers_as_the_local_pipeline(group: str, case: Case, changed: int, checkpoints: Path) -> None:
     parameters = settings(case)[changed]
-    served = graph.pipeline(model=case.id, url=group)
-    for given, again in zip(case.inputs, case.inputs, strict=True):
-        assert difference(expected(case, checkpoints, given, parameters), served(again, **parameters)) is None
+    remote = graph.pipeline(model=case.id, url=group)
+    for index, given in enumerate(case.inputs):
+        assert difference(expected(case, checkpoints, index, changed), remote(given, **parameters)) is None
 
 
 def test_plain_json_answers_as_the_local_pipeline(group: str, case: Case, checkpoints: Path) -> None:
-    for given, again in zip(case.inputs, case.inputs, strict=True):
+    for index, given in enumerate(case.inputs):
         body = json.dumps(
-            {"inputs": jsonable(case, checkpoints, again), "parameters": jsonable(case, checkpoints, case.always)}
+            {"inputs": jsonable(case, checkpoints, given), "parameters": jsonable(case, checkpoints, case.always)}
         )
         answer = httpx.post(f"{group}/models/{case.id}", content=body, headers={"accept": MEDIA_TYPE}, timeout=60)
         assert answer.status_code == 200, answer.text
         got = unpack_tensors(from_json(answer.json()))
-        assert difference(expected(case, checkpoints, given, case.always), got) is None
+        assert difference(expected(case, checkpoints, index, 0), got) is None
 
 
 def test_the_task_route_and_the_wire_format_answer(group: str, case: Case, checkpoints: Path) -> None:
@@ -107,21 +101,43 @@ def test_the_task_route_and_the_wire_format_answer(group: str, case: Case, check
     } <= set(answer.headers)
 
 
+def test_the_answers_and_requests_are_what_the_schema_says(group: str, case: Case, checkpoints: Path) -> None:
+    document = httpx.get(f"{group}/openapi.json", timeout=60).json()
+    call = document["paths"][f"/models/{case.id}"]["post"]
+    inputs = [jsonable(case, checkpoints, given) for given in case.inputs]
+    for parameters in settings(case):
+        for given in (*inputs, inputs[:2]):
+            root = {"inputs": given, "parameters": jsonable(case, checkpoints, parameters)}
+            conforms(document, call["requestBody"]["content"]["application/json"], root)
+            answer = httpx.post(
+                f"{group}/models/{case.id}", json=root, headers={"accept": "application/json"}, timeout=60
+            )
+            assert answer.status_code == 200, answer.text
+            conforms(document, call["responses"]["200"]["content"]["application/json"], answer.json())
+    raw = httpx.post(f"{group}/models/{case.id}", json=root, headers={"accept": MEDIA_TYPE}, timeout=60)
+    conforms(document, call["responses"]["200"]["content"][MEDIA_TYPE], raw.json())
+
+
+def conforms(document: dict[str, Any], content: dict[str, Any], body: Any) -> None:
+    """Fails where ``body`` is not what the document's ``content`` says."""
+    schema = {**content["schema"], "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(body)
+
+
 def test_requests_in_company_answer_as_alone(group: str, case: Case, checkpoints: Path) -> None:
     """Twelve callers at once, with both parameter sets: batches form, and nobody gets another's answer."""
-    served = graph.pipeline(model=case.id, url=group)
-    calls = [(index, parameters) for parameters in settings(case) for index in (0, 1, 2)] * 2
+    remote = graph.pipeline(model=case.id, url=group)
+    calls = [(index, changed) for changed in (0, 1) for index in (0, 1, 2)] * 2
     with ThreadPoolExecutor(len(calls)) as callers:
-        answers = list(callers.map(lambda call: served(case.inputs[call[0]], **call[1]), calls))
-    for (index, parameters), answer in zip(calls, answers, strict=True):
-        assert difference(expected(case, checkpoints, case.inputs[index], parameters), answer) is None
+        answers = list(callers.map(lambda call: remote(case.inputs[call[0]], **settings(case)[call[1]]), calls))
+    for call, answer in zip(calls, answers, strict=True):
+        assert difference(expected(case, checkpoints, *call), answer) is None
 
 
 def test_parameters_do_not_stay(group: str, case: Case, checkpoints: Path) -> None:
-    served = graph.pipeline(model=case.id)
-    served(case.inputs[0], **settings(case)[1])
-    want = expected(case, checkpoints, case.inputs[0], case.always)
-    assert difference(want, served(case.inputs[0], **case.always)) is None
+    remote = graph.pipeline(model=case.id)
+    remote(case.inputs[0], **settings(case)[1])
+    assert difference(expected(case, checkpoints, 0, 0), remote(case.inputs[0], **case.always)) is None
 
 
 def test_an_unknown_parameter_is_refused_by_name(group: str, case: Case, checkpoints: Path) -> None:

@@ -1,5 +1,7 @@
 """Deploying a changed configuration touches what changed, and a model that cannot load leaves the others serving."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -7,6 +9,7 @@ import pytest
 from ray import serve
 
 from tests.serve.cluster import deploy, until
+from tests.serve.gate import Gate
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -34,7 +37,7 @@ def test_new_defaults_reach_the_running_replicas(url: str) -> None:
     before = replicas()
     assert echo(url, "a").status_code == 200
     deploy(url, {"models": [fake("a", parameters={"fail_on": "x"}), fake("b")]})
-    until(lambda: echo(url, "a").status_code == 500, 30)
+    until(lambda: echo(url, "a").status_code == 500)
     assert echo(url, "b").status_code == 200
     assert replicas() == before
 
@@ -43,7 +46,7 @@ def test_only_the_changed_model_restarts(url: str) -> None:
     deploy(url, {"models": [fake("a"), fake("b")]})
     before = replicas()
     deploy(url, {"models": [fake("a", init={"forward_s": 0.001}), fake("b")]})
-    until(lambda: replicas()["a"].isdisjoint(before["a"]) and bool(replicas()["a"]), 60)
+    until(lambda: replicas()["a"].isdisjoint(before["a"]) and bool(replicas()["a"]))
     after = replicas()
     assert after["b"] == before["b"]
     assert after["router"] == before["router"]
@@ -53,10 +56,10 @@ def test_a_model_comes_and_goes_without_touching_the_others(url: str) -> None:
     deploy(url, {"models": [fake("a")]})
     before = replicas()
     deploy(url, {"models": [fake("a"), fake("late")]})
-    until(lambda: echo(url, "late").status_code == 200, 60)
+    until(lambda: echo(url, "late").status_code == 200)
     assert {name: replicas()[name] for name in before} == before
     deploy(url, {"models": [fake("a")]})
-    until(lambda: echo(url, "late").status_code == 404, 60)
+    until(lambda: echo(url, "late").status_code == 404)
     assert replicas()["a"] == before["a"]
 
 
@@ -66,7 +69,7 @@ def test_a_model_that_cannot_load_leaves_the_others_serving(url: str) -> None:
     until(
         lambda: httpx.get(f"{url}/ready", timeout=60).json()["models"].get("broken", {}).get("state") == "failed", 150
     )
-    until(lambda: echo(url, "a").status_code == 200, 120)
+    until(lambda: echo(url, "a").status_code == 200)
     ready = httpx.get(f"{url}/ready", timeout=60)
     assert ready.status_code == 503
     assert "the weights are gone" in ready.json()["models"]["broken"]["reason"]
@@ -80,7 +83,7 @@ def test_a_model_that_cannot_load_leaves_the_others_serving(url: str) -> None:
     assert "the weights are gone" in status["broken"].message
     assert set(status) == {"a", "broken", "router"}
     deploy(url, {"models": [fake("a"), fake("broken")]}, ready=False)  # mended, it comes up
-    until(lambda: echo(url, "broken").status_code == 200, 60)
+    until(lambda: echo(url, "broken").status_code == 200)
 
 
 def test_fractional_cpus_and_bounds_reach_serve(url: str) -> None:
@@ -92,13 +95,20 @@ def test_fractional_cpus_and_bounds_reach_serve(url: str) -> None:
     assert config["max_ongoing_requests"] == 28
 
 
-def test_callers_join_into_batches_while_the_model_is_busy(url: str) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+def test_callers_join_into_a_batch_while_the_model_is_busy(url: str, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    deploy(url, {"models": [fake("busy", init=gate.init, batch={"max_items": 32})]})
+    with httpx.Client(base_url=url, timeout=120) as client, ThreadPoolExecutor(24) as callers:
 
-    deploy(url, {"models": [fake("busy", init={"forward_s": 2.0}, batch={"max_items": 32})]})
-    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(24) as callers:
-        answers = list(
-            callers.map(lambda index: client.post("/models/busy", json={"inputs": f"{index}"}).json(), range(24))
-        )
+        def ask(index: int) -> Any:
+            return client.post("/models/busy", json={"inputs": f"{index}"}).json()
+
+        with gate.closed():
+            asked = [callers.submit(ask, 0)]
+            gate.busy()
+            asked += [callers.submit(ask, index) for index in range(1, 24)]
+            until(lambda: client.get("/models/busy/info").json()["waiting"] == 23)
+        answers = [one.result() for one in asked]
     assert [answer["echo"] for answer in answers] == [str(index) for index in range(24)]
+    assert answers[0]["batch_size"] == 1
     assert max(answer["batch_size"] for answer in answers) > 1

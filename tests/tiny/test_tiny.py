@@ -31,12 +31,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this module's checkpoints lie."""
-    return tmp_path_factory.mktemp("tiny")
-
-
 def load(case: Case, directory: Path) -> Pipeline:
     """The local pipeline of a case."""
     return pipeline(case.task, model=str(directory), **case.init)
@@ -61,8 +55,8 @@ def test_every_task_with_parameters_changes_one() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_answers(case: Case, root: Path, tmp_path: Path) -> None:
-    local = load(case, checkpoint(case, root))
+def test_answers(case: Case, checkpoints: Path, tmp_path: Path) -> None:
+    local = load(case, checkpoint(case, checkpoints))
     answers = ask(local, case)
 
     assert not any(any(answer is empty or answer == empty for empty in EMPTY) for answer in answers if _plain(answer))
@@ -87,8 +81,8 @@ def batched(local: Pipeline, case: Case) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.batchable], ids=lambda case: case.id)
-def test_batch_equals_singles(case: Case, root: Path) -> None:
-    local = load(case, checkpoint(case, root))
+def test_batch_equals_singles(case: Case, checkpoints: Path) -> None:
+    local = load(case, checkpoint(case, checkpoints))
     singles = ask(local, case)
     if case.task == "text-classification":  # a list of texts gives bare dictionaries, one text a list of one
         singles = [answer[0] for answer in singles]

@@ -216,6 +216,12 @@ def test_base64_of_any_length_is_taken(size: int, prefix: str) -> None:
     assert load_media(PHOTO, prefix + base64.b64encode(data).decode()).data == data
 
 
+@pytest.mark.parametrize("name", ["/no/such/photo.png", "file:///etc/hostname"])
+def test_a_path_is_never_handed_to_the_server(name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_media(PHOTO, name)
+
+
 def test_nonsense_is_refused_by_name() -> None:
     with pytest.raises((InvalidInputError, FileNotFoundError)):
         load_media(PHOTO, "\x00 neither a path nor base64")

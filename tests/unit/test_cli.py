@@ -3,18 +3,39 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from cluster import cli
+from cluster import cli, start
 from cluster.cli import check_file, main, read_file
+from cluster.plan import capacity
+from cluster.plan import cli as planning
 from deployments.errors import ConfigError
+from deployments.progress import FOLDER
+from graph.access.config import AccessConfig
+from graph.access.keys import KeyRing
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"models": [{"task": "fill-mask"}, {"name": "second", "task": "ner"}]}
+
+
+@pytest.fixture(autouse=True)
+def _an_ample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on this machine is not looked at."""
+
+    @contextmanager
+    def connected(_: str | None) -> Iterator[None]:
+        yield None
+
+    monkeypatch.setattr(planning, "connected", connected)
+    monkeypatch.setattr(planning, "of_this_machine", lambda: [capacity.Node("this machine", 64, 0, 2**40, 0)])
 
 
 def _file(tmp_path: Path, *args: Any, **other: Any) -> str:
@@ -98,7 +119,7 @@ BAD_FILES = {
 def test_file_that_is_no_config_is_told_and_exits_with_2(
     name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("nothing is to be started"))
+    monkeypatch.setattr(start, "_serve_run", lambda _: pytest.fail("nothing is to be started"))
     path = tmp_path / "config.yaml"
     content = BAD_FILES[name]
     if content is not None:
@@ -118,7 +139,7 @@ def test_directory_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_wrong_command_line_is_told_and_exits_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_status", lambda _: 0)
+    monkeypatch.setattr("cluster.status.show", lambda _: 0)
     monkeypatch.setattr(cli, "check_file", lambda _: {})
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -127,22 +148,105 @@ def test_wrong_command_line_is_told_and_exits_with_2(
 
 
 @pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def executed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     commands: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda program, command: commands.append([program, *command]))
+    monkeypatch.setattr(start, "_serve_run", lambda arguments: commands.append(arguments) or 0)
+    monkeypatch.setattr(subprocess, "Popen", lambda command: announced.append(command) or SimpleNamespace(wait=int))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in (
+        FOLDER,
+        *start.LONG_MESSAGES,
+        *start.QUICK_PROXY,
+        *start._QUIET,
+    ):  # what it sets is gone after the test
+        monkeypatch.setenv(name, "before")
+        monkeypatch.delenv(name)
     return commands
+
+
+announced: list[list[str]] = []
 
 
 def test_serve_hands_over_to_serve_run_with_the_rest_of_the_line(
     executed: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = _file(tmp_path, {"models": [{"task": "ner"}]}, http_options={"host": "0.0.0.0", "port": 9000})
-    main(["serve", path, "--reload"])
-    serve = str(Path(sys.executable).with_name("serve"))
-    assert executed == [[serve, serve, "run", path, "--reload"]]
-    assert Path(serve).exists()
+    args = {"models": [{"task": "ner"}], "access": {"open": True}}
+    path = _file(tmp_path, args, http_options={"host": "0.0.0.0", "port": 9000})
+    assert main(["serve", path, "--reload"]) == 0
+    assert executed == [[path, "--reload"]]
     shown = capsys.readouterr().out
-    assert "http://0.0.0.0:9000/models/ner" in shown
+    assert "http://0.0.0.0:9000/0/models/ner" in shown
+    folder = os.environ[FOLDER]
+    command = [sys.executable, "-m", "cluster.announce", "http://127.0.0.1:9000/0", folder, "ner"]
+    assert announced[-1] == command
+    assert os.environ["RAY_LOG_TO_DRIVER"] == "0"
+
+
+def test_serve_run_is_rays_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve import scripts
+
+    called: list[Any] = []
+    monkeypatch.setattr(scripts.run, "callback", lambda **given: called.append(given))
+    with pytest.raises(SystemExit) as caught:
+        start._serve_run([_file(tmp_path, GOOD), "--name", "other"])
+    assert caught.value.code == 0
+    assert called[0]["config_or_import_path"].endswith("config.yaml")
+    assert called[0]["name"] == "other"
+
+
+def test_who_wants_the_logs_on_the_terminal_gets_them(
+    executed: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_LOG_TO_DRIVER", "1")
+    main(["serve", _file(tmp_path, {"models": [{"task": "ner"}]})])
+    assert executed
+    assert os.environ["RAY_LOG_TO_DRIVER"] == "1"
+
+
+def test_serve_looks_often_whether_the_proxy_lives_unless_told_otherwise(
+    executed: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, (name,) = _file(tmp_path, {"models": [{"task": "ner"}]}), start.QUICK_PROXY
+    main(["serve", path])
+    assert os.environ[name] == "2"
+    monkeypatch.setenv(name, "7")
+    main(["serve", path])
+    assert os.environ[name] == "7"
+    assert len(executed) == 2
+
+
+def test_serve_does_not_open_a_server_without_keys(
+    executed: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file(tmp_path, {"models": [{"task": "ner"}]}, http_options={"host": "0.0.0.0"})
+    assert main(["serve", path]) == 2
+    assert executed == []
+    assert "listens on 0.0.0.0" in capsys.readouterr().err
+
+
+def test_key_shows_a_key_and_the_entry_that_lets_it_in(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "analytics"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    entries = yaml.safe_load("\n".join(rest[1:]))
+    ring = KeyRing(AccessConfig.model_validate({"keys": entries}))
+    found = ring.find(first.split()[-1])
+    assert found is not None
+    assert found.name == "analytics"
+    assert main(["key", "a b"]) == 2
+
+
+def test_serve_says_first_what_would_wait(
+    executed: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = {"task": "ner", "resources": {"num_gpus": 2}, "scale": {"min_replicas": 3}}
+    main(["serve", _file(tmp_path, {"models": [two, {"task": "fill-mask", "resources": {"num_cpus": 65}}]})])
+    warning = capsys.readouterr().err
+    assert "this machine has no room for all of it" in warning
+    assert "ner: 3 replicas would wait: 2 GPUs on one node are wanted, and there is no node with any" in warning
+    assert "fill-mask: 1 replica would wait: no node has 65 CPUs free" in warning
+    assert executed
+    main(["serve", _file(tmp_path, {"models": [{"task": "ner"}]})])
+    assert capsys.readouterr().err == ""
 
 
 def test_first_request_shown_is_one_that_the_server_takes(
@@ -157,7 +261,7 @@ def test_first_request_shown_is_one_that_the_server_takes(
     )
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "curl" in line]
     url, _, body = line.strip().removeprefix("curl ").partition(" -d ")
-    assert url == "http://127.0.0.1:8000/models/zero-shot-classification"
+    assert url == "http://127.0.0.1:8000/0/models/zero-shot-classification"
     spec = TASKS["zero-shot-classification"]
     call = read_call(spec, read_body(body.strip("'").encode(), "application/x-www-form-urlencoded"), 1)
     merge_parameters(spec, accepted_names(spec), {}, call.parameters)
@@ -176,7 +280,7 @@ def test_applications_of_others_in_the_file_are_theirs(
     assert main(["check", str(path)]) == 0
     main(["serve", str(path)])
     assert len(executed) == 1
-    assert "/models/ner" in capsys.readouterr().out
+    assert "/0/models/ner" in capsys.readouterr().out
 
 
 def test_read_file_gives_what_serve_run_reads(tmp_path: Path) -> None:
@@ -201,31 +305,3 @@ def test_check_in_a_process_of_its_own_starts_no_ray_and_shows_no_traceback(tmp_
     assert done.stdout.strip() == "not started"
     assert "did you mean 'batch'?" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(("status", "expected"), [("HEALTHY", 0), ("UNHEALTHY", 1), ("UPDATING", 1)])
-def test_status_is_a_table_and_an_exit_code(
-    status: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[str] = []
-    deployment = {
-        "status": status,
-        "message": "a\nlast line",
-        "replicas": [{"state": "RUNNING"}, {"state": "STARTING"}],
-    }
-
-    class Client:
-        def __init__(self, address: str) -> None:
-            asked.append(address)
-
-        def get_serve_details(self) -> dict[str, Any]:
-            return {"applications": {"pipelines": {"deployments": {"embed": deployment}}}}
-
-    from ray.dashboard.modules.serve import sdk
-
-    monkeypatch.setattr(sdk, "ServeSubmissionClient", Client)
-    assert main(["status", "--address", "http://127.0.0.1:1"]) == expected
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["APPLICATION", "DEPLOYMENT", "STATUS", "REPLICAS", "MESSAGE"]
-    assert row.split() == ["pipelines", "embed", status, "1", "last", "line"]
-    assert asked == ["http://127.0.0.1:1"]

@@ -202,6 +202,7 @@ def test_replica_is_told_what_needs_loading_again_apart_from_what_does_not() -> 
         {"batch": {"max_items": 2}},
         {"scale": {"max_replicas": 3}},
         {"cache": {"max_bytes": 9}},
+        {"voices": {"anna": {}}},
     ]
     heavy = [{"model": "a/c"}, {"dtype": "float32"}, {"resources": {"num_cpus": 2}}, {"model_kwargs": {"x": 1}}]
     assert all(ModelConfig.model_validate(base | change).load_key() == first.load_key() for change in light)

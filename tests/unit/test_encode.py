@@ -17,11 +17,18 @@ from PIL import Image
 from deployments.codec import MEDIA_TYPE, from_json
 from deployments.payload import Tensor
 from deployments.tasks import TASKS
-from graph.encode import encode, join, plain, png_bytes, wav_bytes
+from graph.accept import negotiate
+from graph.encode import Answer, encode, join, plain
+from graph.pictures import png_bytes
+from graph.sound import wav_bytes
+
+
+def sent(task: str, outputs: list[Any], many: bool, parameters: dict[str, Any], accept: str) -> Answer:
+    return encode(TASKS[task], outputs, many, parameters, negotiate(TASKS[task], many, accept))
 
 
 def body(task: str, output: Any, accept: str = "*/*") -> bytes:
-    return encode(TASKS[task], [output], False, {}, accept)[0]
+    return sent(task, [output], False, {}, accept).body
 
 
 def client_reads(method: str, reply: bytes, *args: Any, **kwargs: Any) -> Any:
@@ -202,7 +209,7 @@ SINE = np.sin(np.linspace(0, 30, 500))
 @pytest.mark.parametrize("shape", [(500,), (1, 500), (2, 250)])
 def test_speech_is_a_wav_file_that_others_read(dtype: str, shape: tuple[int, ...]) -> None:
     samples = SINE.astype(dtype).reshape(shape)
-    data, content_type = encode(TASKS["text-to-audio"], [{"audio": samples, "sampling_rate": 22050}], False, {}, "*/*")
+    data, content_type, _ = sent("text-to-audio", [{"audio": samples, "sampling_rate": 22050}], False, {}, "*/*")
     rate, frames = read_wav(data)
     assert (content_type, rate) == ("audio/wav", 22050)
     expected = samples.astype(np.float64).reshape(-1, shape[-1]).T
@@ -219,7 +226,7 @@ def test_too_loud_sound_is_clipped_and_does_not_wrap_around() -> None:
 
 def test_speech_in_json_is_the_same_file() -> None:
     output = {"audio": SINE.astype(F), "sampling_rate": 16000}
-    data, content_type = encode(TASKS["text-to-audio"], [output], False, {}, "application/json")
+    data, content_type, _ = sent("text-to-audio", [output], False, {}, "application/json")
     found = json.loads(data)
     assert (content_type, found["sampling_rate"], found["content-type"]) == ("application/json", 16000, "audio/wav")
     assert base64.b64decode(found["audio"]) == body("text-to-audio", output)
@@ -227,7 +234,7 @@ def test_speech_in_json_is_the_same_file() -> None:
 
 def test_several_sounds_are_json() -> None:
     output = {"audio": SINE.astype(F), "sampling_rate": 16000}
-    data, content_type = encode(TASKS["text-to-audio"], [output] * 2, True, {}, "*/*")
+    data, content_type, _ = sent("text-to-audio", [output] * 2, True, {}, "*/*")
     assert content_type == "application/json"
     assert [len(read_wav(base64.b64decode(one["audio"]))[1]) for one in json.loads(data)] == [500, 500]
 
@@ -303,7 +310,7 @@ def test_half_a_character_does_not_break_the_answer() -> None:
 
 @pytest.mark.parametrize("accept", [MEDIA_TYPE, f"{MEDIA_TYPE}, */*;q=0.1"])
 def test_types_are_kept_for_who_asks_for_them(accept: str) -> None:
-    data, content_type = encode(TASKS["fake"], [(np.float32(1.5), (1, math.inf))], False, {}, accept)
+    data, content_type, _ = sent("fake", [(np.float32(1.5), (1, math.inf))], False, {}, accept)
     found = from_json(json.loads(data))
     assert content_type == MEDIA_TYPE
     assert (type(found), type(found[0]), found) == (tuple, np.float32, (1.5, (1, math.inf)))
@@ -315,13 +322,13 @@ def test_types_are_kept_for_who_asks_for_them(accept: str) -> None:
 @pytest.mark.parametrize("task", ["fill-mask", "summarization", "zero-shot-classification", "question-answering"])
 def test_many_inputs_have_one_answer_each_in_order(task: str) -> None:
     one = {"labels": ["a"], "scores": [1.0]} if task == "zero-shot-classification" else [{"x": 1}]
-    data, _ = encode(TASKS[task], [one, one, one], True, {}, "*/*")
+    data, _, _ = sent(task, [one, one, one], True, {}, "*/*")
     assert len(json.loads(data)) == 3
-    assert len(json.loads(encode(TASKS[task], [one], True, {}, "*/*")[0])) == 1
+    assert len(json.loads(sent(task, [one], True, {}, "*/*")[0])) == 1
 
 
 def test_many_texts_have_their_classes_each() -> None:
-    data, _ = encode(TASKS["text-classification"], [LABELS, LABELS[:1]], True, {"top_k": 2}, "*/*")
+    data, _, _ = sent("text-classification", [LABELS, LABELS[:1]], True, {"top_k": 2}, "*/*")
     assert [[one["label"] for one in each] for each in json.loads(data)] == [["a", "b"], ["a"]]
 
 
@@ -347,5 +354,5 @@ def test_joined_answers_are_what_the_pipeline_gives_for_the_list(
     task: str, outputs: list[Any], parameters: dict[str, Any], expected: Any
 ) -> None:
     assert join(TASKS[task], outputs, parameters) == expected
-    data, _ = encode(TASKS[task], outputs, True, parameters, MEDIA_TYPE)
+    data, _, _ = sent(task, outputs, True, parameters, MEDIA_TYPE)
     assert from_json(json.loads(data)) == expected

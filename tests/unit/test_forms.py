@@ -1,6 +1,7 @@
 """Each form reads what its pipeline takes, and refuses the rest by naming it."""
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from deployments.errors import InvalidInputError
 from deployments.payload import Media
 from deployments.tasks import TASKS
 from deployments.tasks.compound import Chat, Fields, ListOf, Pair
-from deployments.tasks.forms import Any_, Form, Json, Labels, MediaOf, RemoteMedia, Table, Text, Words
+from deployments.tasks.forms import Any_, Form, Json, Labels, LocalMedia, MediaOf, RemoteMedia, Table, Text, Words
 
 IMAGE = MediaOf("image")
 BYTES = b"\x89PNG any bytes at all, decoded on the replica only"
@@ -84,7 +85,7 @@ def test_good_value_becomes_the_pipelines_call_form(form: Form, value: Any, expe
         (Chat(Text(), media=True), [{"role": "user", "content": [{"type": "image"}]}], "inputs[0].content[0]"),
         (
             Chat(Text(), media=True),
-            [{"role": "user", "content": [{"type": "image", "image": "/etc/passwd"}]}],
+            [{"role": "user", "content": [{"type": "image", "image": "./cat.png"}]}],
             "inputs[0].content[0].image",
         ),
     ],
@@ -123,12 +124,10 @@ def test_url_becomes_a_file_to_fetch(url: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "/etc/passwd",
         "../../etc/passwd",
         "photo.jpg",
         "~/photo.jpg",
         "C:\\photo.jpg",
-        "file:///etc/passwd",
         "ftp://example.org/a.png",
         "data:text/plain,hello",
         "data:image/png;base64,",
@@ -144,9 +143,19 @@ def test_url_becomes_a_file_to_fetch(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["image", "audio", "video"])
-def test_local_path_or_nonsense_is_no_media(value: Any, kind: Any) -> None:
+def test_relative_path_or_nonsense_is_no_media(value: Any, kind: Any) -> None:
     with pytest.raises(InvalidInputError, match="base64, a data: URI or an http"):
         MediaOf(kind).read(value, "inputs")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "file:///etc/passwd", "FILE:/etc/passwd", "/data/a photo.jpg"])
+def test_absolute_path_is_left_to_whoever_may_read_it(path: str) -> None:
+    assert IMAGE.read(path, "inputs") == LocalMedia(path, "image", "inputs")
+
+
+def test_base64_goes_before_a_path() -> None:
+    """That of a JPEG begins with a slash."""
+    assert IMAGE.read("/9j/4AAQ", "inputs") == Media(b"\xff\xd8\xff\xe0\x00\x10", "image", "inputs")
 
 
 def test_file_of_the_server_is_never_read(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,3 +237,24 @@ def test_one_input_and_a_list_of_it_are_told_apart(task: str, one: Any) -> None:
 def test_pair_is_read_part_by_part() -> None:
     expected = [Media(BYTES, "image", "inputs[0]"), RemoteMedia(URL, "image", "inputs[1]")]
     assert Pair(IMAGE).read((B64, URL), "inputs") == expected
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_images_of_questions_are_never_opened_by_the_pipeline(as_text: bool) -> None:
+    asked = {
+        "state": "a",
+        "questions": {"b": {"type": "noul"}},
+        "assets": {"one": {"type": "image", "format": "png", "data_base64": B64}, "two": URL, "three": "/etc/passwd"},
+    }
+    read = TASKS["decision"].inputs.read(json.dumps(asked) if as_text else asked, "inputs")
+    assert {name: value for name, value in read.items() if name != "assets"} == {
+        name: value for name, value in asked.items() if name != "assets"
+    }
+    assert read["assets"] == {
+        "one": Media(BYTES, "image", "inputs.assets.one.data_base64"),
+        "two": RemoteMedia(URL, "image", "inputs.assets.two"),
+        "three": LocalMedia("/etc/passwd", "image", "inputs.assets.three"),  # which is refused but for an allow-list
+    }
+    for bad in ({"one": 3}, {"one": {"data_base64": None}}, {"one": {}}, ["a"]):
+        with pytest.raises(InvalidInputError, match="assets"):
+            TASKS["decision"].inputs.read({**asked, "assets": bad}, "inputs")

@@ -50,9 +50,9 @@ def test_deployments_know_nothing_of_who_uses_them(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", _of("graph"))
-def test_the_graph_imports_only_deployments_and_two_modules_of_the_cluster(file: str) -> None:
+def test_the_graph_imports_only_deployments_and_three_modules_of_the_cluster(file: str) -> None:
     own = [(name, line) for name, line in imports(file) if _within(name, *PACKAGES, "tests")]
-    allowed = ("deployments", "graph", "cluster.options", "cluster.version")
+    allowed = ("deployments", "graph", "cluster.options", "cluster.version", "cluster.plan.capacity")
     assert [(name, line) for name, line in own if not _within(name, *allowed)] == []
 
 
@@ -72,13 +72,33 @@ def test_the_light_part_loads_no_torch_when_imported(file: str) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("module", ["graph.router", "graph.client", "deployments.codec", "deployments.tasks"])
+@pytest.mark.parametrize(
+    "module", ["graph.app", "graph.router", "graph.client", "deployments.codec", "deployments.tasks"]
+)
 def test_a_fresh_interpreter_loads_no_torch_for(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert module.partition(".")[0] in loaded
     assert loaded & {"torch", "transformers"} == set()
+
+
+@pytest.mark.parametrize("kind", ["_REPLICA", "_GROUP_REPLICA"])
+def test_the_class_that_the_builder_names_is_there(kind: str) -> None:
+    from graph import app
+
+    path = str(getattr(app, kind).func_or_class)
+    program = f"from ray.serve._private.replica import _load_deployment_def_from_import_path as f; print(f({path!r}))"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == f"<class '{path}'>"
+    assert "decorated" not in run.stderr  # whose settings would be ignored
+
+
+def test_the_command_line_sets_the_switches_of_ray_before_it_is_imported() -> None:
+    """`cluster.start` sets them; Ray reads them once."""
+    program = "import sys, cluster.cli; print('ray' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("file", [str(path.relative_to(ROOT)) for path in SOURCES])

@@ -114,7 +114,9 @@ def _claims(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(101, 1), (8000, 8001), (10_000, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
 def test_image_over_the_limit_is_refused_before_its_pixels_are_decoded(size: tuple[int, int]) -> None:
     most = 100 if size == (101, 1) else MediaLimits().max_image_pixels
-    with pytest.raises(PayloadTooLargeError, match=f"{size[0] * size[1]} pixels; at most {most}") as caught:
+    # above 2^28, Pillow's guard refuses, and does not tell how many
+    many = size[0] * size[1] if size[0] * size[1] <= 2**28 else "too many"
+    with pytest.raises(PayloadTooLargeError, match=f"{many} pixels; at most {most}") as caught:
         decode(_claims(*size), "image", max_image_pixels=most)
     assert caught.value.field == "inputs[1]"
 

@@ -134,3 +134,36 @@ def test_generation_settings_are_taken_inside_their_objects(task: str) -> None:
     for inside in TASKS[task].generation_dicts:
         given = {inside: {"max_new_tokens": 3, "do_sample": False}}
         assert _merge(task, given) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"pooling": "maen"}, '"none" or "auto" or "mean" or .* or null, not a string'),
+        ({"normalize": "yes"}, "true or false or null, not a string"),
+        ({"normalize": 1}, "true or false or null, not a number"),
+        ({"dimensions": 0}, "a whole number of at least 1 or null, not a number"),
+        ({"dimensions": True}, "a whole number of at least 1 or null, not a boolean"),
+        ({"dimensions": 2.0}, "a whole number"),
+        ({"truncation_direction": "up"}, '"left" or "right" or null'),
+        ({"prompt_name": ["query"]}, "a string or null, not a list"),
+        ({"encoding_format": "int8"}, '"float" or "base64" or null'),
+    ],
+)
+def test_values_of_our_own_parameters_are_checked_here(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidParameterError, match=says) as caught:
+        _merge("feature-extraction", given)
+    assert caught.value.field == f"parameters.{next(iter(given))}"
+
+
+def test_our_own_parameters_may_be_none() -> None:
+    given = {"pooling": None, "normalize": None, "dimensions": None}
+    assert _merge("feature-extraction", given, {"pooling": "mean"}) == given
+
+
+def test_similarity_takes_no_form_of_vectors() -> None:
+    for given in ({"encoding_format": "float"}, {"return_tensors": True}):
+        with pytest.raises(InvalidParameterError, match="unknown to sentence-similarity"):
+            _merge("sentence-similarity", given)
+    with pytest.raises(InvalidParameterError, match='be "auto" or "mean"'):
+        _merge("sentence-similarity", {"pooling": "none"})

@@ -51,10 +51,12 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (_deployment("HEALTHY", RUNNING=2), ModelState("ready", 2)),
         (_deployment("UPDATING", RUNNING=1, STARTING=1), ModelState("ready", 1)),
+        (_deployment("UPDATING", RECOVERING=2), ModelState("ready", 2)),
         (_deployment("UNHEALTHY", "x", RUNNING=1, STOPPING=1), ModelState("ready", 1)),
         (_deployment("UPDATING", STARTING=1), ModelState("loading")),
         (_deployment("UPDATING"), ModelState("loading")),
-        (_deployment("HEALTHY"), ModelState("loading")),
+        (_deployment("HEALTHY"), ModelState("asleep")),
+        (_deployment("HEALTHY", STARTING=1), ModelState("loading")),
         (
             _deployment("DEPLOY_FAILED", MESSAGE),
             ModelState("failed", 0, "m: owner/name cannot be loaded: no such model"),

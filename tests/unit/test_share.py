@@ -64,6 +64,19 @@ def test_equal_requests_run_once_and_others_do_not_wait() -> None:
     _run(main)
 
 
+def test_single_request_does_not_wait_for_the_item_of_a_list_but_the_item_for_it() -> None:
+    async def main() -> None:
+        sharing, compute = Sharing(CacheConfig()), Compute()
+        tasks = [asyncio.create_task(sharing.answer("k", compute, bulk)) for bulk in (True, False, True, False)]
+        await _turns()
+        assert compute.runs == 2
+        compute.go.set()
+        assert [source for _, source in await asyncio.gather(*tasks)] == ["none", "none", "shared", "shared"]
+        assert not sharing._running
+
+    _run(main)
+
+
 def test_first_caller_who_leaves_does_not_end_it_for_the_others() -> None:
     async def main() -> None:
         sharing, compute = Sharing(CacheConfig()), Compute()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.parameters import accepted_names, generation_names, merge_parameters
-from deployments.tasks import ALIASES, TASKS, TaskSpec, canonical_task
+from deployments.tasks import ALIASES, TASKS, TaskSpec, canonical_task, row_for
 from graph.decode import read_call
 
 REMOVED = {
@@ -21,11 +21,21 @@ REMOVED = {
     "image-to-text",
     "image-to-image",
 }
-UPSTREAM = sorted(set(TASKS) - REMOVED - {"fake"})
+EMBEDDINGS = {"feature-extraction", "sentence-similarity"}
+OURS = {"sentence-similarity"}  # upstream has no such pipeline
+UPSTREAM = sorted(set(TASKS) - REMOVED - OURS - {"fake"})
 
 
 def _pipeline_class(task: str) -> Any:
-    """Upstream's class, or ours for a task that upstream removed."""
+    """Upstream's class, or ours for embeddings, for transcripts and for a task that upstream removed."""
+    if task in EMBEDDINGS:
+        from deployments.embedding import EmbeddingPipeline
+
+        return EmbeddingPipeline
+    if task == "automatic-speech-recognition":
+        from deployments.transcription import TranscriptionPipeline
+
+        return TranscriptionPipeline
     if task in REMOVED:
         from deployments.legacy import LEGACY_TASKS
 
@@ -85,7 +95,7 @@ def _of_tokenizer_or_processor() -> set[str]:
 def test_tasks_are_those_of_transformers_and_the_removed_ones() -> None:
     from transformers.pipelines import SUPPORTED_TASKS
 
-    assert set(TASKS) == set(SUPPORTED_TASKS) | REMOVED | {"fake"}
+    assert set(TASKS) == set(SUPPORTED_TASKS) | REMOVED | OURS | {"fake"}
 
 
 def test_removed_rows_are_the_ones_that_transformers_removed() -> None:
@@ -107,6 +117,8 @@ def test_aliases_are_those_of_transformers_and_vqa() -> None:
 def test_row_has_every_named_parameter_of_the_pipeline(task: str) -> None:
     missing = _named(_pipeline_class(task)._sanitize_parameters) - accepted_names(TASKS[task])
     parts = getattr(TASKS[task].inputs, "names", ())
+    if task == "sentence-similarity":  # its answer is not a vector
+        parts = (*parts, "return_tensors", "encoding_format")
     assert missing - set(parts) == set()
 
 
@@ -121,7 +133,26 @@ def test_pipeline_takes_every_parameter_of_the_row(task: str) -> None:
         annotation = str(inspect.signature(cls._sanitize_parameters).parameters)
         if "tokenizer_kwargs" in annotation or "ProcessingKwargs" in annotation:
             known |= _of_tokenizer_or_processor()
-    assert accepted_names(TASKS[task]) - known == set()
+    assert accepted_names(TASKS[task]) - TASKS[task].added - known == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        ("text", "feature-extraction"),
+        (["a", "b"], "feature-extraction"),
+        ({"source_sentence": "a", "sentences": ["b"]}, "sentence-similarity"),
+        ([{"source_sentence": "a", "sentences": ["b"]}], "sentence-similarity"),
+        ({"sentences": ["b"]}, "sentence-similarity"),
+        ({"text": "a"}, "feature-extraction"),
+        ([], "feature-extraction"),
+        (None, "feature-extraction"),
+    ],
+)
+@pytest.mark.parametrize("configured", sorted(EMBEDDINGS))
+def test_an_embedding_model_tells_its_two_tasks_by_the_input(configured: str, given: Any, row: str) -> None:
+    assert row_for(TASKS[configured], given).name == row
+    assert row_for(TASKS["fill-mask"], given).name == "fill-mask"
 
 
 @pytest.mark.parametrize("row", [row for row in TASKS.values() if row.example is not None], ids=lambda row: row.name)

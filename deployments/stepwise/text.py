@@ -1,0 +1,48 @@
+"""Tokens → text, piece by piece: never half a character, and all pieces together are the whole text."""
+
+from collections.abc import Callable
+
+_INCOMPLETE = "\ufffd"
+
+
+class Detokenizer:
+    """The text of one growing sequence.
+
+    A token is decoded together with the few before it, as spaces and characters may depend on them, and gives what it
+    adds to their text.
+
+    Args:
+        decode: tokens to text.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._ids: list[int] = []
+        self._begin = self._told = 0  # of the tokens decoded together; behind the last one whose text was given
+        self.text = ""
+
+    def push(self, token: int) -> str:
+        """What ``token`` adds; nothing while a character is not complete."""
+        self._ids.append(token)
+        piece = self._added(self._ids[self._begin :])
+        if piece:
+            self._begin, self._told = self._told, len(self._ids)
+            self.text += piece
+        return piece
+
+    def peek(self, token: int) -> str:
+        """What ``token`` would add in place of the next one."""
+        return self._added([*self._ids[self._begin :], token])
+
+    def rest(self, whole: str) -> str:
+        """What is left of ``whole``, the text of all tokens, after all that was given."""
+        rest = whole[len(self.text) :] if whole.startswith(self.text) else ""
+        self.text += rest
+        return rest
+
+    def _added(self, ids: list[int]) -> str:
+        before = self._decode(self._ids[self._begin : self._told])
+        now = self._decode(ids)
+        if now.endswith(_INCOMPLETE) or not now.startswith(before):
+            return ""
+        return now[len(before) :]

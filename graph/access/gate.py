@@ -1,0 +1,95 @@
+"""Before any route: whose key is it, and has it requests left."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers
+
+from deployments.errors import AuthenticationError, RateLimitedError
+from graph.access.config import AccessConfig, KeyConfig
+from graph.access.keys import KeyRing
+
+_OPEN = frozenset({"/health", "/ready"})
+
+
+class Gate:
+    """Checks of one router process. What is counted stays when the configuration changes.
+
+    Args:
+        access: the configuration.
+        limited: is told the name of a key that has no requests left.
+
+    Raises:
+        ConfigError: see `KeyRing`.
+    """
+
+    def __init__(self, access: AccessConfig, limited: Callable[[str], None] = lambda _: None) -> None:
+        self._limited = limited
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._running: Counter[str] = Counter()
+        self.reconfigure(access)
+
+    def reconfigure(self, access: AccessConfig) -> None:
+        """Take over other keys."""
+        self.ring = KeyRing(access)
+        self.access = access
+
+    @contextmanager
+    def passed(self, path: str, headers: Headers) -> Iterator[KeyConfig | None]:
+        """While a request runs; gives its key, or None where none is needed.
+
+        Raises:
+            AuthenticationError: no key, or one that is not valid.
+            RateLimitedError: it has no requests left for now.
+        """
+        if not self.ring.required or is_open(path):
+            yield None
+            return
+        secret = _secret(headers)
+        key = self.ring.find(secret) if secret else None
+        if key is None:
+            raise AuthenticationError(
+                "This API key is not valid here."
+                if secret
+                else "An API key is needed: send it as `Authorization: Bearer KEY`."
+            )
+        try:
+            self._count(key)
+        except RateLimitedError:
+            self._limited(key.name)
+            raise
+        self._running[key.name] += 1
+        try:
+            yield key
+        finally:
+            self._running[key.name] -= 1
+
+    def _count(self, key: KeyConfig) -> None:
+        if key.concurrent is not None and self._running[key.name] >= key.concurrent:
+            raise RateLimitedError(f"The key {key.name} has {key.concurrent} requests running, the most it may.")
+        if key.requests_per_minute is None:
+            return
+        limit = RateLimitItemPerMinute(key.requests_per_minute)
+        if not self._limiter.hit(limit, key.name):
+            left_s = self._limiter.get_window_stats(limit, key.name).reset_time - time.time()
+            raise RateLimitedError(
+                f"The key {key.name} has used its {key.requests_per_minute} requests of this minute.",
+                float(max(1, math.ceil(left_s))),
+            )
+
+
+def is_open(path: str) -> bool:
+    """Whether a route answers without a key: health, which probes ask."""
+    return path in _OPEN or (path.startswith("/models/") and path.endswith("/health"))
+
+
+def _secret(headers: Headers) -> str:
+    """The key in ``Authorization: Bearer`` or ``X-API-Key``."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()

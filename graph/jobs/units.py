@@ -1,0 +1,158 @@
+"""An input cut into units, each read by one worker: a stretch of a file, or some files of a folder.
+
+The cut depends on the input alone, so that a job that goes on later, or in shards on several machines, finds the same
+units with the same rows.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from deployments.errors import ConfigError
+from graph.jobs.places import Place, exists, files, place, read
+
+_SHARE = 64  # units that an input is cut into, if they are not too small or too large for it
+_LEAST_BYTES, _MOST_BYTES = 64 * 2**10, 64 * 2**20
+_MOST_FILES = 1024
+_BLOCK = 2**22
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+_ENDINGS = {
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "csv": (".csv",),
+    "parquet": (".parquet", ".pq"),
+    "text": (".txt", ".text"),
+    "arrow": (".arrow",),
+    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"),
+}
+FORMATS = tuple(_ENDINGS)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of the input.
+
+    Args:
+        number: of the unit.
+        format: one of `FORMATS`.
+        paths: its file; of images and sounds, its files.
+        start, stop: bytes of a file of lines, rows of a Parquet file; ``stop`` None for the end.
+        limit: rows that are taken, None for all.
+    """
+
+    number: int
+    format: str
+    paths: tuple[str, ...]
+    start: int = 0
+    stop: int | None = None
+    limit: int | None = None
+
+
+def plan(inputs: Sequence[str], asked: str | None, window: int) -> list[Unit]:
+    """The units of an input.
+
+    Args:
+        inputs: paths, URLs or patterns.
+        asked: the format, None to tell by the names.
+        window: rows of a window; rows of Parquet are cut between windows.
+
+    Raises:
+        ConfigError: there is nothing, or the format cannot be told.
+    """
+    found = [entry for name in inputs for entry in _files(name)]
+    kind = asked or _format_of(found[0][0])
+    found = [(path, size) for path, size in found if asked or _format_of(path, kind) == kind]
+    if kind in ("image", "audio"):
+        each = max(1, min(_MOST_FILES, -(-len(found) // _SHARE)))
+        groups = [found[first : first + each] for first in range(0, len(found), each)]
+        return [Unit(number, kind, tuple(path for path, _ in group)) for number, group in enumerate(groups)]
+    share = min(max(sum(size for _, size in found) // _SHARE, _LEAST_BYTES), _MOST_BYTES)
+    cuts = (
+        (path, start, stop) for path, size in found for start, stop in _cuts(kind, place(path), size, share, window)
+    )
+    return [Unit(number, kind, (path,), start, stop) for number, (path, start, stop) in enumerate(cuts)]
+
+
+def _files(name: str) -> list[tuple[str, int]]:
+    """`files`; of a folder that ``datasets`` saved, those of the dataset."""
+    if "*" in name or not exists(place(name).child("state.json")):
+        if "*" not in name and exists(place(name).child("dataset_dict.json")):
+            splits = json.loads(read(place(name).child("dataset_dict.json")))["splits"]
+            raise ConfigError(f"{name} has the splits {', '.join(splits)}: give the folder of one, {name}/{splits[0]}.")
+        return files(name)
+    state = json.loads(read(place(name).child("state.json")))
+    if state.get("_indices_data_files"):
+        raise ConfigError(f"{name} is a selection: save it with `dataset.flatten_indices().save_to_disk(...)`.")
+    wanted = [entry["filename"] for entry in state["_data_files"]]
+    sizes = dict(files(name))
+    paths = {path.rpartition("/")[2]: path for path in sizes}
+    return [(paths[file], sizes[paths[file]]) for file in wanted]
+
+
+def _format_of(path: str, wanted: str | None = None) -> str:
+    stem = path.lower()
+    for ending in COMPRESSED:
+        stem = stem.removesuffix(ending)
+    for kind, endings in _ENDINGS.items():
+        if stem.endswith(endings):
+            return kind
+    if wanted is not None:
+        return ""
+    raise ConfigError(f"The format of {path} cannot be told by its name: say it with --format ({', '.join(FORMATS)}).")
+
+
+def _cuts(kind: str, where: Place, size: int, share: int, window: int) -> Iterator[tuple[int, int | None]]:
+    """Where one file is cut."""
+    if kind == "parquet":
+        with where.fs.open_input_file(where.path) as file:
+            rows = pq.ParquetFile(file).metadata.num_rows
+        each = max(window, -(-rows * share // max(size, 1) // window) * window)
+        yield from ((start, min(start + each, rows)) for start in range(0, rows, each))
+    elif kind == "arrow" or where.path.endswith(tuple(COMPRESSED)) or size <= share:
+        yield 0, None
+    else:
+        ends = _quoted_ends(where, share) if kind == "csv" else _line_ends(where, size, share)
+        starts = [0, *(end for end in ends if end < size)]
+        yield from zip(starts, [*starts[1:], None], strict=True)
+
+
+def _line_ends(where: Place, size: int, share: int) -> Iterator[int]:
+    """Positions behind the first line break from each multiple of ``share`` on."""
+    with where.fs.open_input_file(where.path) as file:
+        position = share
+        while position < size:
+            file.seek(position)
+            while (block := file.read(_BLOCK)) and (found := block.find(b"\n")) < 0:
+                position += len(block)
+            if not block:
+                return
+            yield position + found + 1
+            position = max(position + found + 1, position - position % share + share)
+
+
+def _quoted_ends(where: Place, share: int) -> Iterator[int]:
+    """The same for CSV, where a line break inside of quotes ends no row: the file is read through."""
+    position, wanted, inside = 0, share, 0
+    with where.fs.open_input_stream(where.path) as file:
+        while block := file.read(_BLOCK):
+            content = np.frombuffer(block, np.uint8)
+            quotes = np.cumsum(content == ord('"'), dtype=np.uint8) + np.uint8(inside)
+            ends = np.flatnonzero((content == ord("\n")) & (quotes & 1 == 0)) + position + 1
+            while (after := ends[ends > wanted]).size:
+                yield int(after[0])
+                wanted = int(after[0]) + share
+            inside, position = int(quotes[-1]) & 1, position + len(block)
+
+
+def to_json(unit: Unit) -> dict[str, Any]:
+    """A unit as it stands in the plan."""
+    return {**vars(unit), "paths": list(unit.paths)}
+
+
+def from_json(value: dict[str, Any]) -> Unit:
+    """The unit of `to_json`."""
+    return Unit(**{**value, "paths": tuple(value["paths"])})

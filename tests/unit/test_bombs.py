@@ -1,0 +1,280 @@
+"""Files that are small and would become large, or that lead elsewhere: refused before memory or time is spent."""
+
+import base64
+import http.server
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from deployments.codec import from_json
+from deployments.config import MediaLimits
+from deployments.errors import InvalidInputError, PayloadTooLargeError, RequestError
+from deployments.images import FORMATS
+from deployments.media import MediaDecoder
+from deployments.payload import Media
+from tests import bombs
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")]
+
+
+def decode(data: bytes, kind: Any, **limits: Any) -> Any:
+    return MediaDecoder(16_000, MediaLimits(**limits)).decode(Media(data, kind, "inputs[1]"))
+
+
+# --- memory ---
+
+_MEASURE = """
+import json, os, resource, sys
+from deployments.config import MediaLimits
+from deployments.errors import RequestError
+from deployments.media import MediaDecoder
+from deployments.payload import Media
+
+def measured(kind, path):
+    with open(path, "rb") as file:
+        media = Media(file.read(), kind, "inputs")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        MediaDecoder(16_000, MediaLimits()).decode(media)
+        outcome = "decoded"
+    except RequestError as error:
+        outcome = type(error).__name__
+    return outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+found = {}
+for name, kind, path in json.loads(sys.argv[1]):
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, json.dumps(measured(kind, path)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        found[name] = json.loads(answer.read() or '["crashed", 0]')
+    os.waitpid(child, 0)
+print(json.dumps(found))
+"""
+# their bomb lies beside the pixels, and is left unopened
+HARMLESS = {"png with a large profile", "png with a long text", "png with a long text in UTF-8", "png with many texts"}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, int]]:
+    """Outcome and KiB that decoding took, of each bomb: in a process of its own, which only reads it."""
+    folder = tmp_path_factory.mktemp("bombs")
+    asked = []
+    for at, (name, (kind, make)) in enumerate(bombs.BOMBS.items()):
+        (folder / str(at)).write_bytes(make())
+        assert (folder / str(at)).stat().st_size < 3 * 2**20
+        asked.append((name, kind, str(folder / str(at))))
+    program = [sys.executable, "-W", "ignore", "-c", _MEASURE, json.dumps(asked)]
+    run = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, tuple[str, int]] = json.loads(run.stdout)
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", bombs.BOMBS)
+def test_a_bomb_is_refused_within_little_memory(name: str, measured: dict[str, tuple[str, int]]) -> None:
+    outcome, grown_kib = measured[name]
+    assert outcome in ("PayloadTooLargeError", "InvalidInputError", *["decoded"] * (name in HARMLESS))
+    # a sound is counted as it is decoded, so that as much as is allowed may have been: an hour at 16 kHz
+    assert grown_kib < (300 if bombs.BOMBS[name][0] == "audio" else 100) * 1024
+
+
+def test_each_image_limit_is_what_it_says() -> None:
+    one = bombs.png(9, 6)
+    assert decode(one, "image", max_image_ratio=1.5).size == (9, 6)
+    with pytest.raises(InvalidInputError, match=r"9 x 6 pixels; the longer side may be at most 1.4 times"):
+        decode(one, "image", max_image_ratio=1.4)
+    with pytest.raises(PayloadTooLargeError, match="54 pixels; at most 53"):
+        decode(one, "image", max_image_pixels=53)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
+def test_of_thousands_of_frames_one_is_decoded(file_format: str) -> None:
+    data = bombs.animation(file_format, 3000)
+    assert decode(data, "image").size == (4, 4)
+
+
+def test_images_of_one_input_have_a_limit_together() -> None:
+    images = [Media(bombs.png(9, 6), "image", f"inputs.images[{at}]") for at in range(4)]
+    chat = [{"role": "user", "content": [{"type": "image", "image": image} for image in images]}]
+    decoder = MediaDecoder(None, MediaLimits(max_total_pixels=216))
+    assert len(decoder.decode(chat)[0]["content"]) == 4
+    with pytest.raises(PayloadTooLargeError, match="216 pixels together") as caught:
+        decoder.decode(images[0])  # still of the same input
+    assert caught.value.field == "inputs.images[0]"
+
+
+def test_images_that_came_decoded_count_too() -> None:
+    decoder = MediaDecoder(None, MediaLimits(max_image_pixels=54, max_total_pixels=100))
+    assert decoder.decode(Image.new("L", (9, 6))).mode == "L"
+    for wrong in (Image.new("L", (9, 6)), Image.new("L", (9, 7)), Image.new("L", (9, 0)), Image.new("L", (999, 1))):
+        with pytest.raises(RequestError):
+            decoder.decode(wrong)
+
+
+def test_sounds_and_films_of_one_input_have_limits_together() -> None:
+    sounds, films = [Media(bombs.wav(), "audio")] * 3, [Media(bombs.film(8), "video")] * 3
+    decoder = MediaDecoder(16_000, MediaLimits(max_total_audio_s=0.25, max_total_video_s=2.5))
+    try:
+        for parts, word in ((sounds, "sounds"), (films, "films")):
+            assert len(decoder.decode(parts[:2])) == 2
+            with pytest.raises(PayloadTooLargeError, match=f"{word} of this input are longer"):
+                decoder.decode(parts[2])
+    finally:
+        decoder.close()
+
+
+# --- headers that lie ---
+
+
+def test_a_header_that_claims_hours_is_not_believed() -> None:
+    """As ``ffmpeg -f wav -`` writes it: it cannot go back to say how long the sound has become."""
+    assert decode(bombs.wav(claims=2**32 - 1), "audio", max_audio_s=1).shape == (1600,)
+
+
+@pytest.mark.parametrize("channels", [2, 8, 64, 255])
+def test_many_channels_are_mixed_or_refused(channels: int) -> None:
+    try:
+        assert decode(bombs.wav(channels=channels), "audio").ndim == 1
+    except InvalidInputError:
+        assert channels > 8
+
+
+def test_many_channels_count_as_many_samples() -> None:
+    with pytest.raises(PayloadTooLargeError):
+        decode(bombs.flac(11, 48_000, 8), "audio", max_audio_s=10)
+    assert decode(bombs.flac(9, 48_000, 8), "audio", max_audio_s=10).size == 9 * 16_000
+
+
+@pytest.mark.parametrize("rate", [768_001, 10**7, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused(rate: int) -> None:
+    with pytest.raises(InvalidInputError):
+        decode(bombs.wav(rate), "audio")
+
+
+def test_frames_are_counted_whatever_the_header_says() -> None:
+    short = bombs.claims_seconds(bombs.film(80), 1)
+    with pytest.raises(PayloadTooLargeError, match="longer than 5 s"):
+        decode(short, "video", max_video_s=5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"max_video_frames": 79}, "79 frames"),
+        ({"max_frame_pixels": 1023}, "1024 pixels; at most 1023"),
+        ({"max_video_pixels": 80 * 1024 - 1}, "in all its frames"),
+        ({"max_video_frames": 80, "max_frame_pixels": 1024, "max_video_pixels": 80 * 1024}, None),
+    ],
+)
+def test_each_film_limit_is_what_it_says(limits: dict[str, Any], says: str | None) -> None:
+    film = bombs.film(80)
+    if says is None:
+        decoder = MediaDecoder(None, MediaLimits(**limits))
+        decoder.decode(Media(film, "video"))
+        decoder.close()
+    else:
+        with pytest.raises(PayloadTooLargeError, match=says):
+            decode(film, "video", **limits)
+
+
+# --- what is a file of ours ---
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[str, list[str]]]:
+    """URL of a server on this machine, and what it was asked for."""
+    hits: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            hits.append(self.path)
+            self.send_error(404)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/secret.wav", hits
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.timeout(15)  # FFmpeg, let to read an SDP text, waits for twenty seconds for packets
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+@pytest.mark.parametrize("name", bombs.playlists(""))
+def test_a_text_that_names_another_file_opens_none(
+    name: str, kind: Any, site: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "secret.wav").write_bytes(bombs.wav())
+    url, hits = site
+    for source in (str(tmp_path / "secret.wav"), f"file://{tmp_path}/secret.wav", "secret.wav", url):
+        with pytest.raises(InvalidInputError):
+            decode(bombs.playlists(source)[name], kind)
+    assert hits == []
+
+
+@pytest.mark.parametrize("file_format", sorted({*Image.registered_extensions().values()} - {*FORMATS}))
+def test_a_format_that_is_not_listed_is_no_image(file_format: str) -> None:
+    if file_format not in Image.SAVE or file_format in ("PDF", "MPO"):
+        pytest.skip("Pillow does not write it, or writes one that is listed")
+    buffer = io.BytesIO()
+    for mode in ("RGB", "L", "1", "F", "P"):
+        try:
+            Image.new(mode, (32, 32)).save(buffer, file_format)
+            break
+        except (OSError, ValueError, KeyError, TypeError):
+            buffer = io.BytesIO()
+    if not buffer.getvalue():
+        pytest.skip("Pillow does not write it without more")
+    with pytest.raises(InvalidInputError, match="is not an image that can be decoded"):
+        decode(buffer.getvalue(), "image")
+
+
+def test_a_photo_with_a_second_picture_in_it_is_read_as_its_first() -> None:
+    """Some phones write MPO; both pictures are JPEG."""
+    data = bombs.animation("MPO", 2)
+    assert decode(data, "image").size == (4, 4)
+
+
+# --- images inside of JSON ---
+
+
+def typed(data: bytes) -> dict[str, Any]:
+    return {"$type": "image", "mode": "1", "data": base64.b64encode(data).decode()}
+
+
+def test_images_in_a_typed_body_have_a_limit_together() -> None:
+    value = [typed(bombs.png(100, 100, depth=8, mode=0))] * 5
+    assert len(from_json(value, 50_000)) == 5
+    with pytest.raises(PayloadTooLargeError, match="49999 pixels"):
+        from_json(value, 49_999)
+
+
+def test_an_image_over_the_limit_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: Any, **__: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image.Image, "copy", decoded)
+    monkeypatch.setattr(Image.Image, "convert", decoded)
+    value = {
+        "$type": "tuple",
+        "items": [{"$type": "dict", "items": [["a", typed(bombs.png(9000, 9000, depth=1, mode=0))]]}],
+    }
+    with pytest.raises(PayloadTooLargeError):
+        from_json(value, 2**26)

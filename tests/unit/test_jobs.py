@@ -1,0 +1,305 @@
+"""What jobs are made of, without Ray: units and windows of an input, typed columns, whole files, the command line."""
+
+import argparse
+import csv
+import gzip
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from deployments.config import ModelConfig
+from deployments.errors import ConfigError, InferenceError, InvalidInputError
+from deployments.tasks import TASKS
+from graph.jobs import command, units
+from graph.jobs.columns import column, jsonl, with_outcomes
+from graph.jobs.folder import agree, limited, open_folder
+from graph.jobs.inputs import RowReader, mapped
+from graph.jobs.places import files, place, read, write
+from graph.jobs.rows import Window, windows
+from graph.jobs.settings import Columns, Engine, Job
+from graph.jobs.units import plan
+from graph.jobs.work import encoded
+
+ROWS = [{"id": number, "text": f"row {number} " + "x" * (number % 90)} for number in range(3000)]
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "_LEAST_BYTES", 5000)
+
+
+def rows_of(paths: list[str], window: int = 100, form: str | None = None, **more: Any) -> list[dict[str, Any]]:
+    """All rows of an input, unit by unit, window by window."""
+    found = plan(paths, form, window)
+    return [row for unit in found for part in windows(unit, window, **more) for row in part.table.to_pylist()]
+
+
+def write_jsonl(path: Path) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    return str(path)
+
+
+def test_lines_are_cut_into_units_that_have_each_row_once(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "in.jsonl")
+    assert len(plan([path], None, 100)) > 10
+    assert rows_of([path]) == ROWS
+
+
+def test_a_compressed_file_is_one_unit(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in ROWS)
+    assert len(plan([str(path)], None, 100)) == 1
+    assert rows_of([str(path)]) == ROWS
+
+
+@given(st.lists(st.lists(st.text('ab,"\n\r é', max_size=12), min_size=2, max_size=2), max_size=60))
+def test_csv_is_cut_between_rows_whatever_is_quoted(tmp_path_factory: pytest.TempPathFactory, cells: Any) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([["id", "text"], *cells])
+    path = tmp_path_factory.mktemp("csv") / "in.csv"
+    path.write_bytes(text.getvalue().encode())
+    where = place(str(path))
+    ends = [0, *units._quoted_ends(where, 20), None]
+    made = [units.Unit(number, "csv", (str(path),), *cut) for number, cut in enumerate(itertools.pairwise(ends))]
+    found = [tuple(row.values()) for unit in made for part in windows(unit, 7) for row in part.table.to_pylist()]
+    assert found == [tuple(row) for row in cells]
+
+
+@pytest.mark.parametrize("group", [64, 700, 5000])
+def test_parquet_is_cut_into_rows_whatever_its_groups(tmp_path: Path, group: int) -> None:
+    path = str(tmp_path / "in.parquet")
+    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=group)
+    assert len(plan([path], None, 100)) > 1
+    assert rows_of([path]) == ROWS
+
+
+def test_text_and_what_datasets_saved_and_folders_of_files(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("one\n\ntwo\r\nthree")
+    assert rows_of([str(tmp_path / "in.txt")]) == [{"text": "one"}, {"text": "two"}, {"text": "three"}]
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved", num_shards=3)
+    assert rows_of([str(tmp_path / "saved")]) == ROWS
+    (tmp_path / "pictures" / "inner").mkdir(parents=True)
+    for name in ("b.png", "a.jpg", "inner/c.webp", "notes.md"):
+        (tmp_path / "pictures" / name).write_bytes(name.encode())
+    [unit, *others] = (
+        plan([str(tmp_path / "pictures")], "image", 10) if False else plan([str(tmp_path / "pictures")], None, 10)
+    )
+    found = [part for each in (unit, *others) for part in windows(each, 10)]
+    read_back = [one() for part in found for one in part.files or ()]
+    assert read_back == [b"a.jpg", b"b.png", b"inner/c.webp"]
+
+
+def test_splits_and_selections_of_datasets_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    whole = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"train": whole}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(ConfigError, match="splits/train"):
+        plan([str(tmp_path / "splits")], None, 10)
+    with pytest.raises(ConfigError, match="cannot be told"):
+        plan([write_jsonl(tmp_path / "in.unknown")], None, 10)
+    with pytest.raises(ConfigError, match="nothing at"):
+        plan([str(tmp_path / "absent.jsonl")], None, 10)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_shards_have_each_row_once(tmp_path: Path, count: int) -> None:
+    path = write_jsonl(tmp_path / "in.jsonl")
+    shards = [rows_of([path], shard=(index, count)) for index in range(count)]
+    assert sorted(row["id"] for shard in shards for row in shard) == list(range(3000))
+    assert max(map(len, shards)) - min(map(len, shards)) <= len(plan([path], None, 100)) * 2
+
+
+@pytest.mark.parametrize("limit", [1, 250, 3000, 9999])
+def test_a_limit_takes_the_first_rows(tmp_path: Path, limit: int) -> None:
+    found = limited(plan([write_jsonl(tmp_path / "in.jsonl")], None, 100), limit, 100)
+    rows = [row for unit in found for part in windows(unit, 100) for row in part.table.to_pylist()]
+    assert rows == ROWS[:limit]
+
+
+def test_a_line_that_is_no_object_is_one_broken_row(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "a"}\n[1]\nnot json\n{"text": 4}\n{"text": "\\ud83d"}\n{}\n')
+    [unit] = plan([str(path)], None, 10)
+    [window] = windows(unit, 10)
+    assert sorted(window.broken) == [1, 2, 4]
+    assert window.table.column("text").to_pylist() == ["a", None, None, "4", None, None]
+    rows = RowReader(TASKS["text-classification"], Columns("text"), Window(1, pa.table({"b": [1]})), checked=True)
+    with pytest.raises(InvalidInputError, match="'text' is null"):
+        rows.input(0)
+
+
+def test_patterns_and_hidden_files(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl", "_job.json", ".c.jsonl", "d.csv"):
+        (tmp_path / name).write_text("{}\n")
+    assert [Path(path).name for path, _ in files(str(tmp_path / "*.jsonl"))] == ["a.jsonl", "b.jsonl"]
+    assert [Path(path).name for path, _ in files(str(tmp_path))] == ["a.jsonl", "b.jsonl", "d.csv"]
+
+
+def test_any_filesystem_of_fsspec(tmp_path: Path) -> None:
+    write(place("memory://job/in.jsonl"), b'{"text": "a"}\n{"text": "b"}\n')
+    assert read(place("memory://job/in.jsonl")).startswith(b'{"text": "a"}')
+    assert rows_of(["memory://job/in.jsonl"]) == [{"text": "a"}, {"text": "b"}]
+    assert rows_of(["memory://job/*.jsonl"]) == [{"text": "a"}, {"text": "b"}]
+    assert rows_of([f"file://{write_jsonl(tmp_path / 'in.jsonl')}"]) == ROWS
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        place("nowhere://x")
+
+
+def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
+    where = place(str(tmp_path / "out"))
+    write(where, b"first")
+    with pytest.raises(TypeError):
+        write(where, object())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert read(where) == b"first"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ([{"label": "a", "score": 0.5}], "list<element: struct<label: string, score: double>>"),
+        (np.float32([1, 2]), "list<element: float>"),
+        (np.ones((2, 3), np.float32), "list<element: list<element: float>>"),
+        ("half \ud83d", "string"),
+        ({"text": "a", "chunks": [{"timestamp": (0.0, None)}]}, None),
+        (Image.new("RGB", (2, 2)), "struct<bytes: binary, path: null>"),
+        ({"audio": np.zeros((1, 8), np.float32), "sampling_rate": 8000}, "struct<bytes: binary, path: null>"),
+    ],
+)
+def test_answers_become_typed_columns(value: Any, kind: str | None) -> None:
+    table = with_outcomes(pa.table({"id": [1, 2]}), [value, InferenceError("no")], "prediction", "error")
+    assert table.column_names == ["id", "prediction", "error"]
+    assert table.column("error").to_pylist() == [None, "no"]
+    assert table.column("prediction").null_count == 1
+    if kind is not None:
+        assert str(table.schema.field("prediction").type).replace("item", "element") == kind
+    assert json.loads(jsonl(table).splitlines()[1])["error"] == "no"
+    assert pq.read_table(io.BytesIO(encoded(table, "parquet"))).equals(table)
+
+
+def test_answers_of_several_types_become_json_text() -> None:
+    assert column([{"a": 1}, "text", None]).to_pylist() == ['{"a": 1}', '"text"', None]
+
+
+def _job(tmp_path: Path, **more: Any) -> Job:
+    engine = Engine(ModelConfig(task="fake", name="fake"))
+    return Job((str(tmp_path / "in.jsonl"),), str(tmp_path / "out"), engine, **more)
+
+
+def test_parts_of_other_types_are_brought_together(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    (tmp_path / "out").mkdir()
+    answers: list[list[Any]] = [[InferenceError("no")], [[]], [[{"score": 1}]], [[{"score": 0.5, "box": [1, 2]}]]]
+    for number, outcomes in enumerate(answers):
+        table = with_outcomes(pa.table({"id": [number]}), outcomes, "prediction", "error")
+        write(place(str(tmp_path / f"out/part-{number}.parquet")), encoded(table, "parquet"))
+    agree(job)
+    table = pq.read_table(tmp_path / "out")
+    assert table.column("id").to_pylist() == [0, 1, 2, 3]
+    assert table.column("prediction").to_pylist() == [
+        None,
+        [],
+        [{"score": 1.0, "box": None}],
+        [{"score": 0.5, "box": [1, 2]}],
+    ]
+    table = with_outcomes(pa.table({"id": [9]}), ["a text"], "prediction", "error")
+    write(place(str(tmp_path / "out/part-9.parquet")), encoded(table, "parquet"))
+    agree(job)
+    assert pq.read_table(tmp_path / "out").schema.field("prediction").type == pa.string()
+
+
+def test_a_folder_belongs_to_one_job(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl")
+    made = open_folder(_job(tmp_path))
+    (tmp_path / "later.jsonl").write_text("{}\n")
+    assert open_folder(_job(tmp_path)) == made
+    with pytest.raises(ConfigError, match="window"):
+        open_folder(_job(tmp_path, window=7))
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "file").write_text("")
+    with pytest.raises(ConfigError, match="something else"):
+        open_folder(Job(("in",), str(tmp_path / "foreign"), Engine(ModelConfig(task="fake"))))
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "names", "found"),
+    [
+        ("text-classification", Columns(), ["id", "text"], "text"),
+        ("text-classification", Columns("id"), ["id", "text"], "id"),
+        ("fill-mask", Columns(), ["only"], "only"),
+        (
+            "question-answering",
+            Columns(),
+            ["id", "question", "context"],
+            {"question": "question", "context": "context"},
+        ),
+        (
+            "visual-question-answering",
+            Columns({"image": "i", "question": "q"}),
+            ["i", "q"],
+            {"image": "i", "question": "q"},
+        ),
+        ("automatic-speech-recognition", Columns(), ["id", "audio"], "audio"),
+    ],
+)
+def test_columns_are_found(task: str, columns: Columns, names: list[str], found: Any) -> None:
+    assert mapped(TASKS[task], columns, names) == found
+
+
+@pytest.mark.parametrize("columns", [Columns(), Columns("absent"), Columns("a", {"top_k": "absent"})])
+def test_columns_that_do_not_exist_are_told(columns: Columns) -> None:
+    with pytest.raises(ConfigError, match="there are: a, b"):
+        mapped(TASKS["text-classification"], columns, ["a", "b"])
+
+
+def test_rows_bring_inputs_and_parameters() -> None:
+    table = pa.Table.from_pylist(
+        [
+            {"m": [{"role": "user", "content": "a", "name": None}], "k": 2},
+            {"m": [{"role": "user", "content": "b"}], "k": None},
+        ]
+    )
+    rows = RowReader(TASKS["text-generation"], Columns("m", {"top_k": "k"}), Window(0, table))
+    assert [rows.input(row) for row in (0, 1)] == [[{"role": "user", "content": text}] for text in "ab"]
+    assert [rows.parameters(row) for row in (0, 1)] == [{"top_k": 2}, {}]
+
+
+def _options(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_to(parser.add_subparsers())
+    return parser.parse_args(["batch", "--input", "in", "--output", "out", "--task", "fill-mask", *arguments])
+
+
+def test_the_command_line_is_read() -> None:
+    job = command.job_of(
+        _options("--column", "text", "--param", "top_k=3", 'targets=["a"]', "--replicas", "1..4", "--shard", "2/3")
+    )
+    assert job.engine.parameters == {"top_k": 3, "targets": ["a"]}
+    assert (job.columns.inputs, job.pool.max_size, job.shard) == ("text", 4, (2, 3))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--replicas", "0"],
+        ["--replicas", "4..2"],
+        ["--shard", "3/3"],
+        ["--limit", "0"],
+        ["--param", "top_k"],
+        ["--config", '{"dtyp": "float32"}'],
+    ],
+)
+def test_mistakes_of_the_command_line_are_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(_options(*arguments)) == 2
+    assert capsys.readouterr().err

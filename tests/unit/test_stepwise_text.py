@@ -1,0 +1,85 @@
+"""Tokens to text, piece by piece, and the options of a call; no model."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.errors import InvalidParameterError
+from deployments.stepwise.options import GenerationOptions, split_options
+from deployments.stepwise.text import Detokenizer
+
+
+def _bytes(ids: list[int]) -> str:
+    """A tokenizer of bytes, in which 256 is a token that the text leaves out."""
+    return bytes(one for one in ids if one < 256).decode(errors="replace")
+
+
+def _words(ids: list[int]) -> str:
+    """As sentencepiece decodes: a space before each word but the first."""
+    return " ".join("abcdefg"[one % 7] for one in ids)
+
+
+@given(st.text(max_size=40), st.lists(st.integers(0, 40), max_size=5))
+def test_pieces_are_the_text_and_never_half_a_character(text: str, skipped: list[int]) -> None:
+    ids = list(text.encode())
+    for place in skipped:
+        ids.insert(place, 256)
+    detokenizer = Detokenizer(_bytes)
+    pieces = [detokenizer.push(one) for one in ids]
+    assert "".join(pieces) == text or text.endswith("\ufffd")
+    assert "".join(pieces) + detokenizer.rest(text) == text
+    assert all(len(piece) <= 1 for piece in pieces if "\ufffd" not in text)
+
+
+@given(st.lists(st.integers(0, 255), max_size=30))
+def test_noise_is_told_as_the_tokenizer_tells_it(ids: list[int]) -> None:
+    detokenizer = Detokenizer(_bytes)
+    pieces = [detokenizer.push(one) for one in ids]
+    assert "".join(pieces) + detokenizer.rest(_bytes(ids)) == _bytes(ids)
+
+
+@given(st.lists(st.integers(0, 6), max_size=20))
+def test_spaces_depend_on_what_was_before(ids: list[int]) -> None:
+    detokenizer = Detokenizer(_words)
+    pieces = []
+    for one in ids:
+        foreseen = detokenizer.peek(one)
+        pieces.append(detokenizer.push(one))
+        assert pieces[-1] == foreseen
+    assert "".join(pieces) == _words(ids)
+
+
+def test_stop_becomes_the_pipelines_own() -> None:
+    options, rest = split_options({"stop": "x", "stop_sequence": ["y"], "top_k": 2, "seed": 5, "watermark": False})
+    assert options == GenerationOptions(seed=5, stop=("x",))
+    assert rest == {"stop_sequence": ["y", "x"], "top_k": 2}
+    assert options.needs_steps() == ["seed"]
+    assert split_options({"seed": None, "stop": []}) == (GenerationOptions(), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 2**63),
+        ("seed", True),
+        ("seed", 1.0),
+        ("details", 1),
+        ("top_n_tokens", 21),
+        ("truncate", 0),
+        ("frequency_penalty", 2.5),
+        ("presence_penalty", "1"),
+        ("stop", [1]),
+        ("stop", {}),
+        ("best_of", 2),
+        ("grammar", {}),
+        ("adapter_id", "x"),
+        ("watermark", True),
+    ],
+)
+def test_wrong_values_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidParameterError) as refused:
+        split_options({name: value})
+    assert refused.value.field == f"parameters.{name}"
+    assert f"`parameters.{name}`" in str(refused.value)
