@@ -77,28 +77,30 @@ def _on_one_node(actor: dict[str, Any]) -> dict[str, Any]:
     return {"placement_group_bundles": [bundle], "placement_group_strategy": "STRICT_PACK"}
 
 
-def with_gpus(config: ModelConfig, gpu: Callable[[], Any]) -> ModelConfig:
+def with_gpus(config: ModelConfig, supply: Callable[[], Any]) -> ModelConfig:
     """``config`` with the GPUs of a replica, where ``resources.num_gpus`` leaves them to its placement.
 
     A device or a map that names GPUs needs as many as it names. A map that accelerate makes needs as many as hold the
-    weights, the key-value cache and a batch: that is planned, if the cluster has GPUs.
+    weights, the key-value cache and a batch: that is planned, if the cluster has GPUs, and never more than its largest
+    node has, for which Ray would wait for ever.
 
     Args:
         config: task and name are set.
-        gpu: the kind of GPU in the cluster (`cluster.plan.gpus.Gpu`), or None where it has none; asked only if needed.
+        supply: the GPUs of the cluster (`cluster.plan.gpus.Supply`), or None where it has none; asked only if needed.
+
+    Raises:
+        ConfigError: with ``tp_plan``, where no node has enough of them.
     """
     if config.resources.num_gpus is not None:
         return config
     named = [config.device] if config.device_map is None else config.device_map
     count = 0
     if isinstance(named, str) or config.tp_plan is not None:
-        kind = gpu()
-        if kind is not None:
+        there = supply()
+        if there is not None:
             from cluster.plan.needs import gpus_needed
 
-            count = gpus_needed(config, kind)
-            if config.tp_plan is not None:
-                count = max(2, count)
+            count = gpus_needed(config, there)
     else:
         devices = named.values() if isinstance(named, dict) else named
         count = max((number + 1 for number in map(gpu_number, devices) if number is not None), default=0)

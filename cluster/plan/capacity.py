@@ -1,13 +1,17 @@
 """What a Ray cluster, or this machine, has for replicas; what would start at once, and what would wait."""
 
+import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.plan.gpus import KNOWN, Gpu, kind_of_node
+from cluster.plan.gpus import Gpu, Supply, kind_of_node, supply_of
 
-_SLACK = 1e-6  # of fractions
+logger = logging.getLogger("pipeline_graph.plan")
+SLACK = 1e-6
+"""Of sums of fractions."""
 
 
 @dataclass(frozen=True)
@@ -16,17 +20,16 @@ class Node:
 
     Args:
         name: to show.
-        cpus, gpus: logical ones that are free.
+        cpus: logical ones that are free.
+        gpus: what is free of each of its GPUs, in [0, 1].
         memory_bytes: free of what Ray gives out.
-        total_gpus: with those in use.
         kind: of its GPUs, if known.
     """
 
     name: str
     cpus: float
-    gpus: float
+    gpus: tuple[float, ...]
     memory_bytes: float
-    total_gpus: float
     kind: Gpu | None = None
 
 
@@ -44,7 +47,7 @@ def waiting(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[tuple[Dema
     """Those of ``demands`` that find no node, each with the reason.
 
     The largest are placed first, as they are the hardest to place.
-    A fraction of a GPU shares one that is begun already where it can, as Ray does.
+    A fraction of a GPU lies on one GPU, and shares one that is begun already where it can, as Ray does.
     """
     left, found = list(nodes), []
     for demand in sorted(demands, key=lambda one: (-one.gpus, -one.cpus)):
@@ -52,12 +55,12 @@ def waiting(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[tuple[Dema
         if not fitting:
             found.append((demand, _reason(demand, nodes)))
             continue
-        index = min(fitting, key=lambda one: (left[one].gpus, left[one].cpus))
+        index = min(fitting, key=lambda one: (sum(left[one].gpus), left[one].cpus))
         node = left[index]
         left[index] = replace(
             node,
             cpus=node.cpus - demand.cpus,
-            gpus=node.gpus - demand.gpus,
+            gpus=_without(node.gpus, demand.gpus) or (),
             memory_bytes=node.memory_bytes - demand.memory_bytes,
         )
     return found
@@ -65,14 +68,24 @@ def waiting(demands: Sequence[Demand], nodes: Sequence[Node]) -> list[tuple[Dema
 
 def _fits(demand: Demand, node: Node) -> bool:
     return (
-        demand.cpus <= node.cpus + _SLACK
-        and demand.gpus <= node.gpus + _SLACK
-        and demand.memory_bytes <= node.memory_bytes + _SLACK
+        demand.cpus <= node.cpus + SLACK
+        and demand.memory_bytes <= node.memory_bytes + SLACK
+        and _without(node.gpus, demand.gpus) is not None
     )
 
 
+def _without(gpus: tuple[float, ...], wanted: float) -> tuple[float, ...] | None:
+    """What is left of each GPU once ``wanted`` are given: whole ones, or a part of one; None where it does not fit."""
+    share = min(wanted, 1.0)
+    fitting = [index for index, left in enumerate(gpus) if share <= left + SLACK]
+    taken = sorted(fitting, key=lambda index: gpus[index])[: math.ceil(wanted)]
+    if len(taken) < math.ceil(wanted):
+        return None
+    return tuple(left - share if index in taken else left for index, left in enumerate(gpus))
+
+
 def _reason(demand: Demand, nodes: Sequence[Node]) -> str:
-    most = max((node.total_gpus for node in nodes), default=0)
+    most = max((len(node.gpus) for node in nodes), default=0)
     if demand.gpus > most:
         there = f"the largest node has {most:g}" if most else "there is no node with any"
         return f"{demand.gpus:g} GPUs on one node are wanted, and {there}"
@@ -91,21 +104,63 @@ def of_cluster() -> list[Node]:
     for node in ray.nodes():
         if node["Alive"]:
             now, all_of_it = free.get(node["NodeID"], {}), node["Resources"]
-            figures = now.get("CPU", 0), now.get("GPU", 0), now.get("memory", 0), all_of_it.get("GPU", 0)
+            gpus = _gpus(node, int(all_of_it.get("GPU", 0)), now.get("GPU", 0))
+            figures = now.get("CPU", 0), gpus, now.get("memory", 0)
             nodes.append(Node(node["NodeManagerAddress"], *figures, kind_of_node(all_of_it)))
     return nodes
 
 
-def gpu_of_cluster() -> Gpu | None:
-    """The kind of GPU in the cluster that this process is connected to, the smallest of several; None without any.
+def _gpus(node: dict[str, Any], total: int, free: float) -> tuple[float, ...]:
+    """What is free of each GPU of a node of Ray, which tells the sum; where some are in use, its processes tell which.
 
-    One that Ray does not name counts as the smallest that is known.
+    Where they do not, only what is sure is counted: the same share of each.
     """
+    from ray._private.internal_api import node_stats
+
+    if free < SLACK or free > total - SLACK:
+        return (float(free > SLACK),) * total
+    try:
+        found = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False)
+    except Exception as error:  # of gRPC, which is not imported here
+        logger.warning("%s does not tell which GPUs are free: %s", node["NodeManagerAddress"], error)
+        return (free / total,) * total
+    used: dict[int, float] = {}
+    for worker in found.core_workers_stats:
+        for index, share in _slots(worker.used_resources).items():
+            used[index] = used.get(index, 0.0) + share
+    return remainders(total, free, used)
+
+
+def _slots(used: Any) -> dict[int, float]:
+    """Shares of GPUs that a process has; in a placement group Ray names them twice, ``GPU_group_[INDEX_]ID``."""
+    names = [name for name in used if name == "GPU" or name.startswith("GPU_group_")]
+    return {one.slot: one.allocation for name in names for one in used[name].resource_slots}
+
+
+def remainders(total: int, free: float, used: Mapping[int, float]) -> tuple[float, ...]:
+    """What is left of each GPU of a node.
+
+    Args:
+        total: GPUs.
+        free: of all together.
+        used: share of each that a process says it has. What else is in use is held by placement groups in which
+            nothing runs yet: it is taken from the emptiest, as these hold whole ones.
+    """
+    left = [max(0.0, 1.0 - used.get(index, 0.0)) for index in range(total)]
+    held = sum(left) - free
+    while held > SLACK:
+        index = left.index(max(left))
+        share = min(held, left[index])
+        left[index], held = left[index] - share, held - share
+    return tuple(left)
+
+
+def gpu_of_cluster() -> Supply | None:
+    """The GPUs of the cluster that this process is connected to; None without any."""
     import ray
 
-    nodes = [node for node in of_cluster() if node.total_gpus] if ray.is_initialized() else []
-    kinds = [node.kind or min(KNOWN.values(), key=lambda gpu: gpu.memory_gib) for node in nodes]
-    return min(kinds, key=lambda gpu: gpu.memory_gib, default=None)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else []
+    return supply_of((resources.get("GPU", 0), kind_of_node(resources)) for resources in nodes)
 
 
 def of_this_machine() -> list[Node]:
@@ -118,7 +173,7 @@ def of_this_machine() -> list[Node]:
     kind = manager.get_current_node_accelerator_type() if gpus else None
     memory = 0.7 * psutil.virtual_memory().available  # Ray keeps the rest for its object store
     known = kind_of_node({f"accelerator_type:{kind}": 1}) if kind else None
-    return [Node("this machine", float(os.cpu_count() or 1), float(gpus), memory, float(gpus), known)]
+    return [Node("this machine", float(os.cpu_count() or 1), (1.0,) * gpus, memory, known)]
 
 
 def demands(name: str, options: dict[str, Any]) -> list[Demand]:

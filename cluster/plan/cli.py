@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from cluster.plan.capacity import Demand, Node, demands, of_cluster, of_this_machine, waiting
-from cluster.plan.gpus import KNOWN, Gpu
+from cluster.plan.capacity import SLACK, Demand, Node, demands, of_cluster, of_this_machine, waiting
+from cluster.plan.gpus import KNOWN, Gpu, supply_of
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError
 
@@ -47,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     try:
         return _compared(applications, arguments.address)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     except _UNREACHABLE as error:
         print(f"the Ray cluster does not answer: {error}", file=sys.stderr)
         return 2
@@ -144,16 +147,19 @@ def _knock(address: str) -> None:
 
 
 def told(applications: Sequence[tuple[list[ModelConfig], float]], nodes: Sequence[Node]) -> Iterator[str]:
-    """A line for each kind of replica that would wait for a node."""
+    """A line for each kind of replica that would wait for a node.
+
+    Raises:
+        ConfigError: a model with ``tp_plan`` needs more GPUs than any node has.
+    """
     from cluster.options import serve_options, with_gpus
 
-    kinds = [node.kind for node in nodes if node.kind is not None and node.total_gpus]
-    kind = min(kinds, key=lambda gpu: gpu.memory_gib, default=None)
+    supply = supply_of((len(node.gpus), node.kind) for node in nodes)
     wanted: list[Demand] = []
     for models, router_cpus in applications:
         wanted.append(Demand("router", router_cpus, 0))
         for model in {model.deployment: model for model in models}.values():  # those of a group share its replicas
-            wanted += demands(model.deployment, serve_options(with_gpus(model, lambda: kind)))
+            wanted += demands(model.deployment, serve_options(with_gpus(model, lambda: supply)))
     late = waiting(wanted, nodes)
     for name, reason in dict.fromkeys((demand.name, reason) for demand, reason in late):
         count = sum((demand.name, why) == (name, reason) for demand, why in late)
@@ -165,10 +171,15 @@ def _free(nodes: Sequence[Node]) -> Iterator[str]:
     yield f"Ray cluster of {len(nodes)} nodes, free now:" if len(nodes) != 1 else "Ray cluster of one node, free now:"
     for node in nodes:
         kind = f" ({node.kind.name})" if node.kind is not None else ""
-        yield (
-            f"  {node.name}: {node.cpus:g} CPUs, {node.gpus:g} of {node.total_gpus:g} GPUs{kind}, "
-            f"{node.memory_bytes / 2**30:.1f} GiB"
-        )
+        gpus = f"{_gpus(node)} of {len(node.gpus)} GPUs{kind}"
+        yield f"  {node.name}: {node.cpus:g} CPUs, {gpus}, {node.memory_bytes / 2**30:.1f} GiB"
+
+
+def _gpus(node: Node) -> str:
+    """Whole ones as one number, and what is left of each other one, as no replica gets parts of two: ``2 + 0.4``."""
+    whole = sum(left > 1 - SLACK for left in node.gpus)
+    parts = [f"{left:g}" for left in node.gpus if SLACK < left <= 1 - SLACK]
+    return " + ".join([*([str(whole)] if whole or not parts else []), *parts])
 
 
 def warn(path: Path, rest: Sequence[str]) -> None:

@@ -8,10 +8,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cluster.plan.source import PlanError
 from deployments.config import ModelConfig
+from deployments.load_errors import reason_of
 from deployments.model_ref import ModelRef
 from deployments.quantization import Quantization
 
@@ -48,7 +50,7 @@ def empty_model(model: ModelConfig, ref: ModelRef, dtype: str, quantization: Qua
         quantization: of bitsandbytes.
 
     Raises:
-        PlanError: no class of the task takes its configuration.
+        PlanError: no class of the task takes its configuration, or a package that one of them needs is not there.
     """
     import torch
 
@@ -59,7 +61,7 @@ def empty_model(model: ModelConfig, ref: ModelRef, dtype: str, quantization: Qua
     with torch.device("meta"):
         empty = _construct(model, config, made, ref)
         if quantization is not None:
-            _quantize(empty, quantization, made)
+            _quantize(empty, quantization, made, ref)
     return empty.eval()
 
 
@@ -71,10 +73,8 @@ def _read_config(model: ModelConfig, ref: ModelRef) -> Any:
         return transformers.AutoConfig.from_pretrained(
             ref.name_or_path, revision=ref.revision, trust_remote_code=model.trust_remote_code, **more
         )
-    except (OSError, ValueError) as error:
-        raise PlanError(
-            f"the configuration of {ref.source} cannot be read: {str(error).strip().splitlines()[0]}"
-        ) from None
+    except Exception as error:  # a model's own code may raise anything
+        raise PlanError(f"the configuration of {ref.source} cannot be read: {reason_of(error)}") from None
 
 
 def _construct(model: ModelConfig, config: Any, dtype: Any, ref: ModelRef) -> Any:
@@ -83,27 +83,29 @@ def _construct(model: ModelConfig, config: Any, dtype: Any, ref: ModelRef) -> An
 
     from deployments.infer_task import auto_classes_by_task
 
-    errors = []
+    reasons = []
     attention = {"attn_implementation": model.attn_implementation} if model.attn_implementation else {}
-    more = {"dtype": dtype, **attention}
     task = "feature-extraction" if model.canonical_task == "sentence-similarity" else model.canonical_task
-    for auto in auto_classes_by_task().get(task, ()):
+    autos = auto_classes_by_task().get(task, ())
+    ways = [partial(auto.from_config, trust_remote_code=model.trust_remote_code) for auto in autos]
+    named = [getattr(transformers, name, None) for name in config.architectures or ()]
+    for way in (*ways, *(found._from_config for found in named if found is not None)):
         try:
-            return auto.from_config(config, trust_remote_code=model.trust_remote_code, **more)
-        except (ValueError, KeyError, TypeError) as error:
-            errors.append(str(error).strip().splitlines()[0])
-    for name in config.architectures or ():
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found._from_config(config, **more)
-    raise PlanError(f"{ref.source} cannot be built for {model.task}: {(errors or ['no class of it is known'])[0]}")
+            return way(config, dtype=dtype, **attention)
+        except Exception as error:  # not of this kind, without a package that it needs, or whatever its own code raises
+            reasons.append(reason_of(error))
+    reason = (reasons or ["no class of it is known"])[0]
+    raise PlanError(f"{ref.source} cannot be built for {model.task}: {reason}")
 
 
-def _quantize(empty: Any, quantization: Quantization, dtype: Any) -> None:
+def _quantize(empty: Any, quantization: Quantization, dtype: Any, ref: ModelRef) -> None:
     from transformers.quantizers import AutoHfQuantizer
 
-    quantizer = AutoHfQuantizer.from_config(quantization.bits_and_bytes(), pre_quantized=False)
-    quantizer.preprocess_model(model=empty, dtype=dtype, device_map={"": 0}, checkpoint_files=[], use_kernels=False)
+    try:
+        quantizer = AutoHfQuantizer.from_config(quantization.bits_and_bytes(), pre_quantized=False)
+        quantizer.preprocess_model(model=empty, dtype=dtype, device_map={"": 0}, checkpoint_files=[], use_kernels=False)
+    except Exception as error:
+        raise PlanError(f"{ref.source} cannot be planned in fewer bits: {reason_of(error)}") from None
     empty.hf_quantizer = quantizer
 
 

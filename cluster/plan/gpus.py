@@ -1,7 +1,7 @@
 """GPUs that are known, and how many of one kind a model needs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,19 @@ KNOWN["A100"] = KNOWN["A100-40G"]  # Ray names both; the smaller one is planned 
 
 
 @dataclass(frozen=True)
+class Supply:
+    """The GPUs that a replica may get.
+
+    Args:
+        kind: the smallest one that it may be given.
+        most: GPUs of the largest node.
+    """
+
+    kind: Gpu
+    most: int
+
+
+@dataclass(frozen=True)
 class Fit:
     """A model on GPUs of one kind.
 
@@ -117,6 +130,23 @@ def device_map(empty: Any, count: int, usable_bytes: int, kind: str = "auto") ->
         return dict(infer_auto_device_map(empty, memory, parts, hf_quantizer=quantizer))
     finally:
         quiet.level = before
+
+
+def supply_of(nodes: Iterable[tuple[float, Gpu | None]]) -> Supply | None:
+    """What nodes offer together; None where none has a GPU.
+
+    Args:
+        nodes: GPUs of each, and their kind. A kind that is not known counts as the smallest that is.
+    """
+    there = [(int(count), kind) for count, kind in nodes if count >= 1]
+    if not there:
+        return None
+
+    def memory(gpu: Gpu) -> float:
+        return gpu.memory_gib
+
+    kinds = [kind or min(KNOWN.values(), key=memory) for _, kind in there]
+    return Supply(min(kinds, key=memory), max(count for count, _ in there))
 
 
 def kind_of_node(resources: Mapping[str, float]) -> Gpu | None:

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from cluster.plan.empty import Weights, activation_bytes, cache_bytes, count_weights, empty_model
-from cluster.plan.gpus import Fit, Gpu, fit
+from cluster.plan.gpus import COUNTS, Fit, Gpu, Supply, fit
 from cluster.plan.source import Headers, read_headers
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError
+from deployments.load_errors import reason_of
 from deployments.model_ref import ModelRef
 from deployments.quantization import Quantization
 from deployments.saved import is_quantized
@@ -158,28 +159,41 @@ class ModelNeeds:
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_target_positions")
 
 
-def gpus_needed(config: ModelConfig, gpu: Gpu) -> int:
-    """GPUs of this kind that a replica of ``config`` needs; eight where they do not hold it.
+def gpus_needed(config: ModelConfig, supply: Supply) -> int:
+    """GPUs that a replica of ``config`` needs; as many as there are, eight at most, where they do not hold it.
 
     Raises:
-        ConfigError: with ``tp_plan``, where they do not hold it.
+        ConfigError: with ``tp_plan``, where they do not hold it, or are fewer than two.
 
-    One where it cannot be planned: loading then says what is wrong.
+    One where it cannot be planned, two with ``tp_plan``: loading then says what is wrong.
     """
     from deployments.load import resolve_model
 
+    ranks, gpu = config.tp_plan is not None, supply.kind
+    if ranks and supply.most < 2:
+        raise ConfigError(
+            f"{config.name} has `tp_plan`, which divides a model over several GPUs of one node, and no node has more "
+            f"than one: leave it out; `device_map: auto` uses main memory and the disk beside one {gpu.name}"
+        )
     try:
         needs = ModelNeeds(config, resolve_model(config)).as_configured()
-    except ValueError as error:
-        logger.warning("%s cannot be planned, so it gets one GPU: %s", config.name, error)
-        return 1
-    count = needs.fit(gpu).count
-    if count is None and config.tp_plan is not None:
+    except Exception as error:  # whatever is wrong with one model is no reason to stop the others
+        count = 2 if ranks else 1
+        logger.warning("%s cannot be planned, so its GPUs are %d: %s", config.name, count, reason_of(error))
+        return count
+    found = needs.fit(gpu).count
+    count = max(found or COUNTS[-1], 2 if ranks else 1)
+    if found is not None and count <= supply.most:
+        return count
+    has = min(COUNTS[-1], supply.most)
+    size = f"{config.name} needs {needs.total / 2**30:.1f} GiB, more than {has} x {gpu.name} of one node"
+    if ranks:
         raise ConfigError(
-            f"{config.name} needs {needs.total / 2**30:.0f} GiB, more than 8 {gpu.name} of one node have: tensor "
-            "parallelism over several nodes is not built; take larger GPUs, or `device_map: auto`, which uses the disk"
+            f"{size}: tensor parallelism over several nodes is not built; take larger GPUs, or `device_map: auto`, "
+            "which uses the disk"
         )
-    return count or 8
+    logger.warning("%s: what they do not hold goes to main memory and the disk, which is slow", size)
+    return has
 
 
 @contextmanager

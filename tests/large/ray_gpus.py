@@ -83,6 +83,13 @@ def main(language_model: str) -> dict[str, Any]:
     deploy(model("half", 0.5), model("other-half", 0.5), model("whole", 1))
     found["half"], found["other half"], found["whole"] = ids("half", 1), ids("other-half", 1), ids("whole", 1)
 
+    deploy(model("most", 0.6), model("other-most", 0.6))
+    found["mostly"] = sorted(ids("most", 1) + ids("other-most", 1))
+    until(lambda: sum(of_cluster()[0].gpus) < 1)
+    found["left"] = list(of_cluster()[0].gpus)
+    wanted = [ModelConfig.model_validate(model(name, part)) for name, part in (("half", 0.5), ("rest", 0.4))]
+    found["told of parts"] = list(told([(wanted, 0.1)], of_cluster()))
+
     deploy(model("named", None, device="cuda:1"), model("none", None))
     found["named"], found["none"] = ids("named", 1), ids("none", 1)
 
@@ -94,7 +101,7 @@ def main(language_model: str) -> dict[str, Any]:
     nodes = of_cluster()
     models = [ModelConfig.model_validate(model("late", 2, scale={"min_replicas": 2}))]
     found["told"] = list(told([(models, 0.1)], nodes))
-    found["free"] = [[node.gpus, node.total_gpus] for node in nodes]
+    found["free"] = [list(node.gpus) for node in nodes]
     return found
 
 

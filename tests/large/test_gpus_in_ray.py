@@ -47,6 +47,14 @@ def test_fractions_share_a_gpu_and_leave_the_other(found: dict[str, Any]) -> Non
     assert sorted(found["half"] + found["whole"]) == [["0"], ["1"]]
 
 
+def test_what_is_left_of_each_gpu_is_told_and_not_the_sum(found: dict[str, Any]) -> None:
+    assert found["mostly"] == [["0"], ["1"]]
+    assert found["left"] == pytest.approx([0.4, 0.4])
+    assert found["told of parts"] == [
+        "  half: 1 replica would wait: no node has 0.5 GPUs and 0.1 CPUs free beside the other replicas"
+    ]
+
+
 def test_gpus_that_a_device_names_are_reserved_and_none_otherwise(found: dict[str, Any]) -> None:
     assert found["named"] == [["0", "1"]]
     assert found["none"] == [[]]
@@ -64,7 +72,7 @@ def test_a_replica_tells_what_its_model_takes(found: dict[str, Any]) -> None:
 
 
 def test_what_would_wait_is_told_from_what_is_free(found: dict[str, Any]) -> None:
-    assert found["free"] == [[1.0, 2.0]]  # the planned model holds the other
+    assert found["free"] == [[0.0, 1.0]]  # the planned model holds the other
     assert found["told"] == [
         "  late: 2 replicas would wait: no node has 2 GPUs and 0.1 CPUs free beside the other replicas"
     ]

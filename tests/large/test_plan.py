@@ -17,21 +17,28 @@ from transformers import (
     MixtralConfig,
     MixtralForCausalLM,
 )
+from transformers.utils import is_timm_available
 
 from cluster.cli import main
+from cluster.options import with_gpus
+from cluster.plan.capacity import Node
+from cluster.plan.cli import told
 from cluster.plan.empty import activation_bytes, cache_bytes, count_weights, empty_model
-from cluster.plan.gpus import KNOWN, USABLE, Gpu, device_map, fit
+from cluster.plan.gpus import KNOWN, USABLE, Gpu, Supply, device_map, fit
 from cluster.plan.needs import CHOICES, ModelNeeds, gpus_needed
 from cluster.plan.report import decode_ceiling, report
 from cluster.plan.source import read_headers
 from deployments.config import ModelConfig
+from deployments.errors import ConfigError
 from deployments.load import load
 from deployments.model_ref import parse_model_ref
+from graph.app import build
 from tests.large.models import config, loaded
 from tests.tiny import CASES, Case, checkpoint, stand_in
 from tests.tiny.common import save, seeded
 
 pytestmark = pytest.mark.pipelines
+TINY = Gpu("tiny", 1e-9, 100)
 
 
 def _scales(model: Any) -> int:
@@ -188,8 +195,56 @@ def test_gpus_follow_from_the_plan(language_model: Path) -> None:
     given = config(language_model, device_map="auto", batch={"max_items": 1, "max_padded_tokens": 64})
     needs = ModelNeeds(given, parse_model_ref(str(language_model))).as_configured()
     for usable, count in ((needs.total, 1), *((needs.total / n + needs.weights.largest, n) for n in (2, 4, 8))):
-        assert gpus_needed(given, Gpu("x", 1.05 * usable / USABLE / 2**30, 100)) == count
-    assert gpus_needed(given, Gpu("x", 1e-9, 100)) == 8  # accelerate then leaves parts to memory and disk
+        assert gpus_needed(given, Supply(Gpu("x", 1.05 * usable / USABLE / 2**30, 100), 8)) == count
+    for most in (1, 3, 8):  # accelerate then leaves parts to memory and disk
+        assert gpus_needed(given, Supply(TINY, most)) == most
+    assert gpus_needed(given, Supply(TINY, 16)) == 8
+
+
+def test_no_replica_gets_more_gpus_than_a_node_has(language_model: Path) -> None:
+    given = config(language_model, device_map="auto")
+    assert with_gpus(given, lambda: Supply(TINY, 1)).resources.num_gpus == 1
+    nodes = [Node("a", 8, (1.0,), 2**40, TINY), Node("b", 8, (1.0,), 2**40, TINY)]
+    assert list(told([([given], 0.1)], nodes)) == []
+
+
+def test_tensor_parallelism_over_more_gpus_than_a_node_has_is_refused(language_model: Path) -> None:
+    given = config(language_model, tp_plan="auto")
+    assert with_gpus(given, lambda: Supply(KNOWN["H100"], 2)).resources.num_gpus == 2
+    for supply, says in (
+        (Supply(KNOWN["H100"], 1), "several GPUs of one node, and no node has more than one"),
+        (Supply(TINY, 4), "GiB, more than 4 x tiny of one node: tensor parallelism over several nodes is not built"),
+        (Supply(TINY, 16), "more than 8 x tiny of one node"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            with_gpus(given, lambda supply=supply: supply)
+
+
+@pytest.fixture
+def without_its_package(tmp_path: Path) -> Path:
+    """A model of timm, which is not installed here."""
+    if is_timm_available():
+        pytest.skip("timm is installed")
+    kind = {"model_type": "timm_wrapper", "architecture": "resnet18", "num_classes": 2}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**kind, "architectures": ["TimmWrapperForImageClassification"]}))
+    return folder
+
+
+def test_a_package_that_a_model_needs_is_told(without_its_package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(without_its_package), "--task", "image-classification"]) == 2
+    assert "timm" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_planned_does_not_stop_the_others(
+    without_its_package: Path, language_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("graph.app.gpu_of_cluster", lambda: Supply(KNOWN["L4"], 2))
+    broken = {"task": "image-classification", "model": str(without_its_package), "device_map": "auto"}
+    build({"models": [broken, {"name": "sound", "model": str(language_model), "device_map": "auto"}]})
+    assert "image-classification cannot be planned" in caplog.text
+    assert "timm" in caplog.text
 
 
 def test_bounds_of_the_batch_bound_the_cache(language_model: Path) -> None:

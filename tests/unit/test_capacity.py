@@ -2,14 +2,19 @@
 
 import pytest
 
-from cluster.plan.capacity import Demand, Node, demands, waiting
-from cluster.plan.gpus import COUNTS, KNOWN, fit, kind_of_node
+from cluster.plan.capacity import Demand, Node, demands, remainders, waiting
+from cluster.plan.gpus import COUNTS, KNOWN, Supply, fit, kind_of_node, supply_of
 
 GIB = 2**30
 
 
-def _node(cpus: float = 8, gpus: float = 0, memory: float = 64 * GIB) -> Node:
-    return Node("n", cpus, gpus, memory, gpus)
+def _node(cpus: float = 8, gpus: int = 0, memory: float = 64 * GIB) -> Node:
+    return Node("n", cpus, (1.0,) * gpus, memory)
+
+
+def _used(*left: float) -> Node:
+    """A node with so much left of each GPU."""
+    return Node("n", 8, left, 64 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,12 @@ def _node(cpus: float = 8, gpus: float = 0, memory: float = 64 * GIB) -> Node:
         ([Demand("half", 0.1, 0.5)] * 4, [_node(gpus=2)], []),
         ([Demand("half", 0.1, 0.5)] * 5, [_node(gpus=2)], ["half"]),
         ([Demand("third", 0.1, 1 / 3)] * 3, [_node(gpus=1)], []),
+        ([Demand("most", 0.1, 0.6)] * 3, [_node(gpus=2)], ["most"]),  # 1.8 of 2, and no GPU has two
+        ([Demand("most", 0.1, 0.6), Demand("rest", 0.1, 0.4)] * 2, [_node(gpus=2)], []),
+        ([Demand("whole", 1, 1)], [_used(0.5, 0.5)], ["whole"]),
+        ([Demand("half", 1, 0.5)] * 2, [_used(0.5, 0.5)], []),
+        ([Demand("whole", 1, 1), Demand("half", 1, 0.5)], [_used(1, 0.5)], []),  # the half leaves the whole one alone
+        ([Demand("two", 1, 2)], [_used(1, 0.9, 0, 1)], []),
         ([Demand("a", 1, 0, 40 * GIB)] * 2, [_node()], ["a"]),
         ([Demand("a", 0, 0)], [], ["a"]),
     ],
@@ -39,7 +50,7 @@ def test_what_would_wait(wanted: list[Demand], nodes: list[Node], late: list[str
         (Demand("a", 1, 1), _node(), "1 GPUs on one node are wanted, and there is no node with any"),
         (Demand("a", 9, 0), _node(), "no node has 9 CPUs free beside the other replicas"),
         (Demand("a", 1, 0, 65 * GIB), _node(), "no node has 1 CPUs with 65.0 GiB free beside the other replicas"),
-        (Demand("a", 1, 1), Node("n", 8, 0, GIB, 1), "no node has 1 GPUs and 1 CPUs free beside the other replicas"),
+        (Demand("a", 1, 1), _used(0), "no node has 1 GPUs and 1 CPUs free beside the other replicas"),
     ],
 )
 def test_the_reason_is_told(demand: Demand, node: Node, reason: str) -> None:
@@ -62,6 +73,27 @@ def test_fewest_gpus_that_hold_a_model(needed: int, count: int | None) -> None:
 
 def test_several_gpus_keep_room_for_the_largest_part() -> None:
     assert [fit(needed, 100, largest=30).count for needed in (100, 140, 141, 280, 561)] == [1, 2, 4, 4, None]
+
+
+@pytest.mark.parametrize(
+    ("free", "used", "left"),
+    [
+        (1.0, {0: 0.5, 1: 0.5}, (0.5, 0.5)),
+        (0.8, {0: 0.6, 1: 0.6}, (0.4, 0.4)),
+        (1.0, {}, (0.0, 1.0)),  # a placement group has the other, and runs nothing in it yet
+        (0.5, {1: 0.5}, (0.0, 0.5)),
+        (0.0, {0: 1.0}, (0.0, 0.0)),
+    ],
+)
+def test_what_is_left_of_each_gpu_of_two(free: float, used: dict[int, float], left: tuple[float, ...]) -> None:
+    assert remainders(2, free, used) == pytest.approx(left)
+
+
+def test_what_the_nodes_of_a_cluster_offer() -> None:
+    l4, t4 = KNOWN["L4"], KNOWN["T4"]
+    assert supply_of([(0, None), (2, l4), (1, t4)]) == Supply(t4, 2)
+    assert supply_of([(0, None)]) is None
+    assert supply_of([(4, None)]) == Supply(min(KNOWN.values(), key=lambda gpu: gpu.memory_gib), 4)
 
 
 def test_the_kind_of_gpu_of_a_node_is_told_by_ray() -> None:

@@ -35,7 +35,7 @@ def _an_ample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         yield None
 
     monkeypatch.setattr(planning, "connected", connected)
-    monkeypatch.setattr(planning, "of_this_machine", lambda: [capacity.Node("this machine", 64, 0, 2**40, 0)])
+    monkeypatch.setattr(planning, "of_this_machine", lambda: [capacity.Node("this machine", 64, (), 2**40)])
 
 
 def _file(tmp_path: Path, *args: Any, **other: Any) -> str:

@@ -112,9 +112,9 @@ def test_options_are_those_of_one_deployment_that_serve_accepts() -> None:
 
 def test_a_plan_counts_the_replicas_of_a_group_once() -> None:
     config = configured(ONE, TWO, ALONE, resources={"num_cpus": 4})
-    nodes = [Node("n", 5.0, 0.0, 2.0**36, 0.0)]
+    nodes = [Node("n", 5.0, (), 2.0**36)]
     assert list(planning.told([(list(config.models), 0.0)], nodes)) == []
-    nodes = [Node("n", 4.5, 0.0, 2.0**36, 0.0)]
+    nodes = [Node("n", 4.5, (), 2.0**36)]
     [line] = planning.told([(list(config.models), 0.0)], nodes)
     assert "1 replica would wait" in line
 
