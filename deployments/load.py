@@ -183,14 +183,18 @@ def _decision_model(arguments: dict[str, Any]) -> dict[str, Any]:
 
     source, revision = arguments["model"], arguments["revision"]
     hub = {"revision": revision, "trust_remote_code": arguments["trust_remote_code"], "token": arguments["token"]}
-    config = transformers.AutoConfig.from_pretrained(source, **hub)
+    in_file = {name: value for name, value in arguments["model_kwargs"].items() if name == "gguf_file"}
+    config = transformers.AutoConfig.from_pretrained(source, **hub, **in_file)
     if any(name.endswith("ForDecision") for name in config.architectures or ()):
         return {}
     with_images = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     auto = transformers.AutoModelForImageTextToText if with_images else transformers.AutoModelForCausalLM
     kwargs = arguments["model_kwargs"] | {"dtype": arguments["dtype"]}
     loaded = {"model": auto.from_pretrained(source, **hub, **kwargs), "model_kwargs": {}}
-    loaded["tokenizer"] = transformers.AutoTokenizer.from_pretrained(arguments.get("tokenizer", source), **hub)
+    tokenizer = arguments.get("tokenizer", source)
+    if isinstance(tokenizer, str):  # else that of a GGUF file, which is loaded by now
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer, **hub)
+    loaded["tokenizer"] = tokenizer
     if with_images:
         loaded["processor"] = transformers.AutoProcessor.from_pretrained(source, **hub)
     return loaded

@@ -6,16 +6,29 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from deployments.config import ModelConfig
 from deployments.load import load
 from embedded.catalog import MODELS
+from tests.tiny.compare import difference
 
 pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(600)]
 
 
 def _model(source: str, dtype: str) -> Any:
     return load(ModelConfig(name="m", task="text-generation", model=source, dtype=dtype)).pipe.model  # type: ignore[arg-type]
+
+
+def test_decisions_of_a_gguf_file_are_those_of_a_plain_copy(models: dict[str, Path]) -> None:
+    spec = MODELS["smollm2-135m-instruct"]
+    question = {"type": "noul", "instructions": "Is a refund requested?"}
+    request = {"state": "I was charged twice and want a refund.", "questions": {"refund": question}}
+    given = ModelConfig(name="m", task="decision", model=f"package:{spec.module}/{spec.data}")
+    plain = str(models[spec.name])
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    local = pipeline("decision", model=AutoModelForCausalLM.from_pretrained(plain), tokenizer=tokenizer)
+    assert difference(load(given).pipe(request), local(request)) is None
 
 
 def _layers(model: Any) -> Counter[tuple[str, bool]]:
