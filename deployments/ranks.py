@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
@@ -68,13 +69,20 @@ def load_over_ranks(config: ModelConfig, load_one: Callable[[ModelConfig], Any])
     count = ranks_of(config)
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     key = secrets.token_bytes(32)
-    with Listener(str(folder / "socket"), family="AF_UNIX", authkey=key) as listener:
-        others = [_start(config, rank, folder, key) for rank in range(1, count)]
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        listener = undo.enter_context(Listener(str(folder / "socket"), family="AF_UNIX", authkey=key))
+        others = []
+        for rank in range(1, count):
+            others.append(_start(config, rank, folder, key))
+            undo.callback(_end, others[-1])
         connections = [_accept(listener, others) for _ in others]
         _join(0, count, folder)
         pipe = load_one(config)
         for connection in connections:
             _answer(connection, None, _START_S)
+        listener.close()
+        undo.pop_all()  # from here on, all of it lives as long as the pipeline
     weakref.finalize(pipe, shutil.rmtree, folder, ignore_errors=True)
     pipe.forward = Leader(pipe.forward, connections, others)
     return pipe
@@ -90,6 +98,15 @@ def _start(config: ModelConfig, rank: int, folder: Path, key: bytes) -> "subproc
     process.stdin.write(json.dumps(role) + "\n")
     process.stdin.flush()
     return process
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """At once: it may wait in a sum for a rank that does not come."""
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 def _accept(listener: Listener, others: list["subprocess.Popen[str]"]) -> Connection:
@@ -181,6 +198,13 @@ def _answer(connection: Connection, mine: Exception | None, wait_s: float) -> No
         raise RankLostError(f"a rank of the model failed alone ({theirs})")
 
 
+def _end_with_rank_0() -> None:
+    """Leave once standard input ends: rank 0 holds its other end, and a sum that waits for rank 0 waits for minutes."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 def _follow() -> None:
     """What the other ranks do: load, then run each batch that rank 0 sends, until rank 0 is gone."""
     import torch
@@ -188,6 +212,7 @@ def _follow() -> None:
     from deployments.load import load_pipeline
 
     role = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
     config, folder = ModelConfig.model_validate(role["config"]), Path(role["folder"])
     connection = Client(str(folder / "socket"), family="AF_UNIX", authkey=bytes.fromhex(os.environ.pop(_ROLE)))
     torch.set_num_threads(max(1, int(config.resources.num_cpus) // ranks_of(config)))

@@ -1,19 +1,26 @@
 """Tensor parallelism over two processes on the CPU answers as one process does."""
 
 import json
+import signal
 import subprocess
 import sys
+import tempfile
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.large.models import TEXTS, loaded
+from deployments import ranks
+from deployments.load import load_pipeline
+from deployments.ranks import _start
+from tests.large.models import TEXTS, config, loaded
 from tests.large.ranks_trial import SAMPLED, SEEDS
 from tests.serve.cluster import ROOT
 
 pytestmark = [pytest.mark.pipelines, pytest.mark.timeout(300)]
+TWO: dict[str, Any] = {"tp_plan": "auto", "resources": {"num_gpus": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +56,42 @@ def test_a_bad_input_fails_alone(found: dict[str, Any]) -> None:
     assert found["bad"] in ("InvalidParameterError", "InferenceError")
     assert "max_new_tokens" in found["max_time"]
     assert found["after"] == found["answers"][0]
+
+
+def test_what_was_started_is_ended_when_loading_fails(language_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other rank waits for this one by then, and would for minutes."""
+    folder, started = Path(tempfile.mkdtemp()), []
+
+    def start(*given: Any) -> Any:
+        started.append(_start(*given))
+        return started[-1]
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no sums here")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(folder))
+    monkeypatch.setattr(ranks, "_start", start)
+    monkeypatch.setattr(ranks, "_join", fail)
+    with pytest.raises(RuntimeError, match="no sums here"):
+        ranks.load_over_ranks(config(language_model, **TWO), load_pipeline)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert not folder.exists()
+
+
+def test_a_rank_ends_with_rank_0_also_while_it_waits_for_it(language_model: Path) -> None:
+    key = b"secret"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Listener(str(Path(folder, "socket")), family="AF_UNIX", authkey=key) as listener,
+        _start(config(language_model, **TWO), 1, Path(folder), key) as other,
+    ):
+        try:
+            with listener.accept():  # it is about to join the ranks, of which rank 0 never is one
+                assert other.stdin is not None
+                other.stdin.close()
+                assert other.wait(60) == 1
+        finally:
+            other.kill()
 
 
 def test_a_lost_rank_ends_the_replica(found: dict[str, Any]) -> None:
