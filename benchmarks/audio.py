@@ -11,13 +11,14 @@ from benchmarks import data, models
 from benchmarks.comparison import Comparison, Part
 from benchmarks.settings import Settings
 
-_COUNT = 12
+_COUNT = 24
+_MANY = 16  # clients
 _TOKENS = 8
 
 
 def make(settings: Settings) -> Comparison:
     """The comparison on sounds."""
-    sounds = data.sounds(settings.count(_COUNT), settings.seed)
+    sounds = data.sounds(settings.count(_COUNT, _MANY), settings.seed)
     model, name = models.speech_recogniser(settings.seed)
     part = Part(
         name="audio",
@@ -28,7 +29,7 @@ def make(settings: Settings) -> Comparison:
         sent=[data.wav(sound) for sound in sounds],
         parameters={"generate_kwargs": {"max_new_tokens": _TOKENS, "min_new_tokens": _TOKENS}},
         batch_sizes=(1, 4, 8),
-        clients={1: 1, 8: 1, 16: 2},
+        clients={1: 1, 8: 1, _MANY: 2},
         facts={
             "weights": name,
             "median_s": round(statistics.median(len(sound) for sound in sounds) / data.SAMPLING_RATE, 1),

@@ -80,7 +80,7 @@ class Bodies:
             {"name": "small", "task": "fake"},
         ]
         off = {name: "0" for environment in MODES.values() for name in environment}
-        more = {"resources": {"num_cpus": 0.1}, "cache": {"share_running": False}}
+        more = {"resources": {"num_cpus": 0.1}, **server.COMPUTED}
         for mode, environment in tqdm(list(MODES.items()) * self.settings.repeats, desc="bodies", unit="mode"):
             with server.project([{**model, **more} for model in served], environment={**off, **environment}) as url:
                 self._measure(url, mode)

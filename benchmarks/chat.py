@@ -71,6 +71,7 @@ class Chats:
             "device": "cpu",
             "scale": {"min_replicas": self.settings.replicas},
             "resources": {"num_cpus": self.settings.num_cpus},
+            **server.COMPUTED,
         }
 
     def _plan(self, url: str, name: str, clients: int, count: int) -> Plan:

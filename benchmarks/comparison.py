@@ -39,8 +39,8 @@ class Part:
         sent: what goes into the request bodies: text, or the bytes of a file.
         parameters: of every call, on both sides.
         batch_sizes: of the local pipeline.
-        clients: how many at a time → times that all inputs are sent; more for more, so that they are busy for long
-            enough beside the moments when the first wait and the last are alone.
+        clients: how many at a time, fewer than there are inputs → times that all inputs are sent; more for more, so
+            that they are busy for long enough beside the moments when the first wait and the last are alone.
         facts: of the data, for the results.
     """
 
@@ -65,6 +65,7 @@ class Comparison:
     """
 
     def __init__(self, part: Part, settings: Settings) -> None:
+        assert max(part.clients) < len(part.sent), "equal inputs would be under way at once"
         self.part = part
         self.settings = settings
         self.record = Record()
@@ -126,6 +127,7 @@ class Comparison:
             "parameters": self.part.parameters,
             "scale": {"min_replicas": self.settings.replicas},
             "resources": {"num_cpus": self.settings.num_cpus},
+            **server.COMPUTED,
         }
         return made if self.settings.max_items is None else {**made, "batch": {"max_items": self.settings.max_items}}
 

@@ -90,7 +90,7 @@ class DatasetPart:
     def _measure_served(self, bar: Any) -> None:
         import graph
 
-        served = {"name": MODEL, "task": _TASK, "model": str(self._model), "device": "cpu"}
+        served = {"name": MODEL, "task": _TASK, "model": str(self._model), "device": "cpu", **server.COMPUTED}
         served |= {"scale": {"min_replicas": self.settings.replicas}, "resources": {"num_cpus": self.settings.num_cpus}}
         with server.project([served]) as url:
             pipe = graph.pipeline(_TASK, MODEL, url=url)

@@ -8,12 +8,13 @@ from benchmarks import data, models
 from benchmarks.comparison import Comparison, Part
 from benchmarks.settings import Settings
 
-_COUNT = 64
+_COUNT = 128
+_MANY = 64  # clients
 
 
 def make(settings: Settings) -> Comparison:
     """The comparison on images."""
-    files = data.images(settings.count(_COUNT), settings.seed)
+    files = data.images(settings.count(_COUNT, _MANY), settings.seed)
     part = Part(
         name="image",
         task="image-classification",
@@ -23,6 +24,6 @@ def make(settings: Settings) -> Comparison:
         sent=list(files),
         parameters={},
         batch_sizes=(1, 4, 8),
-        clients={1: 1, 16: 2, 64: 3},
+        clients={1: 1, 16: 2, _MANY: 3},
     )
     return Comparison(part, settings)

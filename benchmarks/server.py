@@ -23,6 +23,8 @@ _ROOT = Path(__file__).parents[1]
 _START_S = 300
 ROOMY = 128
 """``max_ongoing_requests`` of the second application of `serve_batch`: the project's own default."""
+COMPUTED: dict[str, Any] = {"cache": {"share_running": False}}
+"""Of a model that is compared with something that computes every input: no answer is given twice."""
 
 
 @contextmanager

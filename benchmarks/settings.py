@@ -28,6 +28,6 @@ class Settings:
     num_cpus: float = 1
     max_items: int | None = None
 
-    def count(self, usual: int) -> int:
-        """``usual`` inputs at scale 1; at least 8."""
-        return max(8, round(usual * self.scale))
+    def count(self, usual: int, clients: int = 0) -> int:
+        """``usual`` inputs at scale 1; at least 8, and more than there are ``clients`` at a time."""
+        return max(8, clients + 1, round(usual * self.scale))

@@ -23,7 +23,7 @@ _PLAIN, _ROOMY = f"@serve.batch example, {_MANY} clients", f"the same, max_ongoi
 
 def make(settings: Settings) -> "TextComparison":
     """The comparison on texts of mixed length."""
-    texts, lengths = data.texts(models.minilm_words(), settings.count(_COUNT), settings.seed)
+    texts, lengths = data.texts(models.minilm_words(), settings.count(_COUNT, _MANY), settings.seed)
     part = Part(
         name="text",
         task="text-classification",
