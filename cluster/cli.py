@@ -4,15 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cluster import start
+from cluster.applications import BUILDER, configured, own_applications, read_file
 from cluster.plan import cli as planning
 from deployments.errors import ConfigError
 from graph.jobs import command as batch
 
-BUILDER = "graph.app:build"
-"""``import_path`` of the applications that are ours."""
+__all__ = ["BUILDER", "check_file", "main", "read_file"]
 _APART = {"plan": planning.run, "batch": batch.main}
 
 
@@ -60,49 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """The config file as ``serve run`` reads it.
-
-    Raises:
-        ConfigError: there is no such file, it is not YAML, or not the shape that Ray Serve takes.
-    """
-    import yaml
-    from pydantic import ValidationError
-    from ray.serve.schema import ServeDeploySchema
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not text.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold an object with `applications`.")
-    try:
-        ServeDeploySchema.model_validate(content)
-    except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path} is not a Ray Serve config:", tuple(mistakes)) from None
-    return content
-
-
 def check_file(path: Path) -> dict[str, list[str]]:
     """Names of the models of each application in ``path``.
 
     Raises:
         ConfigError: with every mistake of every application, at its path in the file.
     """
-    from graph.resolve import configure
-
     found: dict[str, list[str]] = {}
     mistakes: list[str] = []
-    for index, application in enumerate(read_file(path)["applications"]):
-        if application.get("import_path") != BUILDER:
-            continue
+    for index, application in own_applications(read_file(path)):
         try:
-            config = configure(application.get("args") or {})
+            config = configured(application)
             found[application.get("name", "default")] = [str(model.name) for model in config.models]
         except ConfigError as error:
             mistakes += [f"applications[{index}].{mistake}" for mistake in error.mistakes]

@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
-from cluster.cli import BUILDER, read_file
+from cluster.applications import BUILDER, configured, own_applications, read_file
 from cluster.options import with_gpus
 from deployments.config import ModelConfig
-from graph.resolve import configure
 
 KEYS_FILE = "/etc/pipeline-graph/keys/keys.yaml"
 """Where the Secret with the API keys is mounted."""
@@ -99,9 +98,8 @@ def left_behind(content: dict[str, Any]) -> list[str]:
 
 
 def _models(content: dict[str, Any]) -> Iterator[ModelConfig]:
-    for application in content["applications"]:
-        if application.get("import_path") == BUILDER:
-            yield from configure(application.get("args") or {}).models
+    for _, application in own_applications(content):
+        yield from configured(application).models
 
 
 def _gpus(model: ModelConfig) -> float:

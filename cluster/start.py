@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.applications import configured, own_applications
 from cluster.options import LONG_MESSAGES, QUICK_PROXY
 from cluster.plan import cli as planning
 from deployments.config import ModelConfig
@@ -86,12 +87,8 @@ def _serve_run(arguments: list[str]) -> int:
 
 def _ours(applications: list[dict[str, Any]]) -> Iterator[tuple[str, GraphConfig]]:
     """Each of the applications that are ours: where it is, and its configuration."""
-    from cluster.cli import BUILDER
-    from graph.resolve import configure
-
-    for application in applications:
-        if application.get("import_path") == BUILDER:
-            yield str(application.get("route_prefix") or "/"), configure(application.get("args") or {})
+    for _, application in own_applications({"applications": applications}):
+        yield str(application.get("route_prefix") or "/"), configured(application)
 
 
 def _refuse_open(ours: list[GraphConfig], host: str) -> None:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+from cluster.applications import configured, own_applications, read_file
 from cluster.plan.capacity import SLACK, Demand, Node, demands, of_cluster, of_this_machine, waiting
 from cluster.plan.gpus import KNOWN, Gpu, supply_of
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError
 
 HELP = "what a model, or every model of a config file, needs and where it fits, from its headers alone"
-_BUILDER = "graph.app:build"
 _UNREACHABLE = (OSError, RuntimeError)  # what `_knock` and `ray.init` raise
 _KNOCK_S = 5.0
 
@@ -88,15 +88,8 @@ def read_applications(path: Path) -> list[tuple[list[ModelConfig], float]]:
     Raises:
         ConfigError: the file or an application has mistakes.
     """
-    from cluster.cli import read_file
-    from graph.resolve import configure
-
-    found = []
-    for application in read_file(path)["applications"]:
-        if application.get("import_path") == _BUILDER:
-            config = configure(application.get("args") or {})
-            found.append((list(config.models), config.router.num_cpus * config.router.num_replicas))
-    return found
+    configs = [configured(application) for _, application in own_applications(read_file(path))]
+    return [(list(config.models), config.router.num_cpus * config.router.num_replicas) for config in configs]
 
 
 def _planned(model: ModelConfig, gpu: Gpu | None) -> str:
