@@ -1,6 +1,8 @@
 """The plan, from headers alone, against what loaded models really have."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,28 @@ def test_tensor_parallelism_over_more_gpus_than_a_node_has_is_refused(language_m
             with_gpus(given, lambda supply=supply: supply)
 
 
+def test_what_no_node_has_is_told_of_a_cluster_too(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def connected(_: str | None) -> Iterator[list[Node]]:
+        yield [Node("a", 8, (1.0,), 2**40, KNOWN["L4"])]
+
+    monkeypatch.setattr("cluster.plan.cli.connected", connected)
+    file = _file(tmp_path, {"name": "first", "model": str(language_model), "tp_plan": "auto"})
+    assert main(["plan", file, "--cluster"]) == 2
+    assert "no node has more than one" in capsys.readouterr().err
+
+
+def _file(folder: Path, *models: dict[str, Any]) -> str:
+    """A config file with these models of text generation."""
+    args = {"models": [{"task": "text-generation", **model} for model in models]}
+    application = {"name": "p", "route_prefix": "/", "import_path": "graph.app:build", "args": args}
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump({"applications": [application]}))
+    return str(file)
+
+
 @pytest.fixture
 def without_its_package(tmp_path: Path) -> Path:
     """A model of timm, which is not installed here."""
@@ -276,14 +300,8 @@ def test_plan_of_a_model_can_be_pasted(language_model: Path, capsys: pytest.Capt
 def test_plan_of_a_file_has_every_model(
     language_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = [
-        {"name": "first", "task": "text-generation", "model": str(language_model)},
-        {"name": "second", "task": "fake"},
-    ]
-    application = {"name": "p", "route_prefix": "/", "import_path": "graph.app:build", "args": {"models": models}}
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({"applications": [application]}))
-    assert main(["plan", str(file), "--gpu", "L4"]) == 0
+    file = _file(tmp_path, {"name": "first", "model": str(language_model)}, {"name": "second", "task": "fake"})
+    assert main(["plan", file, "--gpu", "L4"]) == 0
     shown = capsys.readouterr().out
     assert "first: text-generation" in shown
     assert "second: fake" in shown
