@@ -122,12 +122,13 @@ class Dispatcher:
             raise UnknownModelError(f"No model {model!r} serves {canonical} here; those that do: {known}.")
         return chosen[0]
 
-    def _admit(self, target: Target) -> None:
+    async def _admit(self, target: Target) -> None:
         """Refuse a call that nobody would answer soon.
 
         Raises:
             ModelUnavailableError: no replica runs; says when to try again.
         """
+        await self._readiness.settle(target.config)
         self._readiness.require(target.config)
         if not self._waits and self._readiness.asleep(target.config):
             raise self._waker.wake(target.name, target.handle)
@@ -154,7 +155,7 @@ class Dispatcher:
         Raises:
             PipelineGraphError: what the caller is told.
         """
-        self._admit(target)
+        await self._admit(target)
         if len(pieces := parts(item)) > 1:
             return joined(await self.call_list(target, pieces, parameters, request_id))
         try:
@@ -183,7 +184,7 @@ class Dispatcher:
         Raises:
             UnknownModelError, ModelUnavailableError: no item can be answered.
         """
-        self._admit(target)
+        await self._admit(target)
         outcomes: list[TaskResult | PipelineGraphError | None] = [None] * len(items)
         numbered = iter(enumerate(items))
 
@@ -208,7 +209,7 @@ class Dispatcher:
         Raises:
             PipelineGraphError: what the caller is told; iterating raises it too.
         """
-        self._admit(target)
+        await self._admit(target)
         request = TaskRequest(await self._fetch(item), parameters, request_id, chat=chat)
         return ArrivingEvents(target.streaming, target.name, request, self._timeout_s)
 

@@ -149,7 +149,7 @@ class Router:
 
     async def ready(self, _: Request) -> Response:
         """Every model's state; 200 when all are ready, or asleep until somebody asks, else 503."""
-        await self._readiness.refresh()
+        await self._readiness.probe()
         states = {name: catalog.state(self._readiness.of(name)) for name in self.dispatcher.targets}
         ready = all(state["state"] in catalog.ANSWERS for state in states.values())
         return JSONResponse({"ready": ready, "models": states}, 200 if ready else 503)
@@ -172,7 +172,7 @@ class Router:
     async def model_health(self, request: Request) -> Response:
         """200 when the model has a running replica, or would start one, else 503 with the reason."""
         target = self.dispatcher.by_name(request.path_params["name"])
-        await self._readiness.refresh()
+        await self._readiness.probe()
         state = catalog.state(self._readiness.of(target.name))
         return JSONResponse(state, 200 if state["state"] in catalog.ANSWERS else 503)
 
