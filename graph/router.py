@@ -147,12 +147,11 @@ class Router:
         """Live: this process answers."""
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """Every model's state; 200 when all are ready, or asleep until somebody asks, else 503."""
         await self._readiness.probe()
-        states = {name: catalog.state(self._readiness.of(name)) for name in self.dispatcher.targets}
-        ready = all(state["state"] in catalog.ANSWERS for state in states.values())
-        return JSONResponse({"ready": ready, "models": states}, 200 if ready else 503)
+        body = catalog.ready(self.dispatcher, self._readiness, self._is_stranger(request))
+        return JSONResponse(body, 200 if body["ready"] else 503)
 
     async def models(self, request: Request) -> Response:
         """Every model with what is known of it."""
@@ -171,10 +170,14 @@ class Router:
 
     async def model_health(self, request: Request) -> Response:
         """200 when the model has a running replica, or would start one, else 503 with the reason."""
-        target = self.dispatcher.by_name(request.path_params["name"])
+        stranger = self._is_stranger(request)
+        target = catalog.probed(self.dispatcher, request.path_params["name"], stranger)
         await self._readiness.probe()
-        state = catalog.state(self._readiness.of(target.name))
+        state = catalog.state(self._readiness.of(target.name), stranger)
         return JSONResponse(state, 200 if state["state"] in catalog.ANSWERS else 503)
+
+    def _is_stranger(self, request: Request) -> bool:
+        return self.gate.ring.required and key_of(request) is None
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of this configuration."""

@@ -2,11 +2,19 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import promql_parser
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 import deployments.group_metrics
 import deployments.metrics
@@ -15,6 +23,8 @@ from cluster import status
 from cluster.cli import main
 from cluster.figures import Figures, figures, quantile
 from deployments.observe import Observer
+from graph.metrics import Measured
+from graph.middleware import HANDLERS, RequestId
 
 ROOT = Path(__file__).parents[2]
 SERIES = (*graph.metrics.SERIES, *deployments.metrics.SERIES, *deployments.group_metrics.SERIES)
@@ -32,6 +42,42 @@ def test_the_table_lists_every_series_as_it_is() -> None:
     rows = re.findall(r"^\| `(ray_\w+)` \| (\w+) \| ([\w, ]*) ?\| (.+) \|$", text, re.MULTILINE)
     listed = [(name, kind, tuple(filter(None, tags.replace(" ", "").split(",")))) for name, kind, tags, _ in rows]
     assert sorted(listed) == sorted((series.exported, series.kind, series.tags) for series in SERIES)
+
+
+def test_what_fails_unforeseen_is_answered_and_counted_as_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """A caller who left gets no answer, and nothing else is counted so."""
+    ended: list[tuple[Any, ...]] = []
+    metrics = SimpleNamespace(began=lambda: None, ended=lambda *told: ended.append(told[:3]))
+
+    async def fails(_: Request) -> Response:
+        raise ZeroDivisionError("the secret cause")
+
+    async def fails_too(_: Request) -> Response:
+        raise ZeroDivisionError("the secret cause")
+
+    async def breaks_off(_: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise ZeroDivisionError("the secret cause")
+
+        return StreamingResponse(body())
+
+    app = Starlette(
+        routes=[Route("/models", fails), Route("/v1/models", fails_too), Route("/stream", breaks_off)],
+        middleware=[Middleware(RequestId), Middleware(Measured, door=SimpleNamespace(metrics=metrics))],
+        exception_handlers=HANDLERS,
+    )
+    client = TestClient(app, raise_server_exceptions=False)
+    plain, openai, begun = (client.get(path) for path in ("/models", "/v1/models", "/stream"))
+    assert [answer.status_code for answer in (plain, openai, begun)] == [500, 500, 200]
+    assert plain.json()["error_type"] == "internal"
+    assert openai.json()["error"]["code"] == "internal"
+    assert "secret" not in plain.text + openai.text
+    assert ended == [("/models", "none", "500"), ("/v1/models", "none", "500"), ("/stream", "none", "200")]
+    failed = [record.message for record in caplog.records if record.name == "ray.serve"]
+    ids = [answer.json()["request_id"] for answer in (plain, openai)]
+    assert failed[:2] == [f"request {each} failed in the router" for each in ids]
+    assert len(failed) == 3
 
 
 def test_names_have_prometheus_form() -> None:
