@@ -164,7 +164,7 @@ class ModelReplica:
         await self._compile(parameters)
         decoder = runner.decoder()
         try:
-            work = Work(await self._decode(decoder, asked), parameters, request.request_id)
+            work = Work(await self._decode(decoder, asked), parameters, request.request_id, request.bulk)
             events = stream(self._batcher, work)
             try:
                 async for some in events:

@@ -54,8 +54,8 @@ class Router:
         del models
         self._app_name = serve.get_replica_context().app_name
         self._host = listening_host()
-        self.metrics, self._waker = RouterMetrics(), Waker()
-        self._readiness = Readiness(self._app_name)
+        self.metrics, self._readiness = RouterMetrics(), Readiness(self._app_name)
+        self._waker = Waker(self._readiness.refresh_replicas)
         self._graph: GraphConfig | None = None
         self._dispatcher: Dispatcher | None = None
         self._fetcher: Fetcher | None = None
