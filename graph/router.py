@@ -80,13 +80,18 @@ class Router:
             self._app_name,
             graph.limits.request_timeout_s,
             self._readiness,
-            self._fetcher.fetch_all,
+            self._fetch,
             self._waker,
         )
         if before is not None:
             await before.close()
         self._graph, self._site = graph, Site(graph)
         self._readiness.start(self._dispatcher.targets.values())
+
+    async def _fetch(self, value: Any) -> Any:
+        """By the configuration in force: a list may be under way when it changes."""
+        assert self._fetcher is not None, "Serve calls reconfigure before the first request"
+        return await self._fetcher.fetch_all(value)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return Starlette(
