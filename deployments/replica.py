@@ -165,7 +165,7 @@ class ModelReplica:
         decoder = runner.decoder()
         try:
             work = Work(await self._decode(decoder, asked), parameters, request.request_id, request.bulk)
-            events = stream(self._batcher, work)
+            events = stream(self._batcher, work, lambda done: record_stages(done, str(self._config.name)))
             try:
                 async for some in events:
                     self._count(work, some)
