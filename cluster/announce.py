@@ -84,8 +84,9 @@ def watch(
         for name, state in (states or {}).items():
             word = state["state"]
             if told.get(name) != word and word != "loading":
-                reason = f": {state['reason']}" if state.get("reason") else ""
-                lines.append(f"{name} {'failed' if word == 'failed' else f'is {word}'}{reason}")
+                # where keys are needed, strangers are not told of it
+                why = state.get("reason") or "`pipeline-graph status` has the reason"
+                lines.append(f"{name} failed: {why}" if word == "failed" else f"{name} is {word}")
             told[name] = word
         loading = {name: stages.get(name, "starting") for name, word in told.items() if word == "loading"}
         if told and states is not None and not loading:

@@ -20,6 +20,7 @@ KEYS_FILE = "/etc/pipeline-graph/keys/keys.yaml"
 """Where the Secret with the API keys is mounted."""
 GPU = "nvidia.com/gpu"
 _FILES = Path(__file__).parent / "kubernetes"
+_BESIDE_GIB = 4  # Ray's own processes, the proxy, and a router
 _BUILT_IN = "~/.cache/pipeline-graph/models/"  # is in the image
 
 
@@ -59,10 +60,12 @@ def ray_service(content: dict[str, Any], image: str) -> dict[str, Any]:
     models = list(_models(content))
     groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
     _need(groups["cpu"], "cpu", max((model.resources.num_cpus for model in models), default=0))
+    _need_memory(groups["cpu"], models)
     on_gpus = {id(model): gpus for model in models if (gpus := _gpus(model))}
     if on_gpus:
         _need(groups["gpu"], GPU, max(on_gpus.values()))
         _need(groups["gpu"], "cpu", max(model.resources.num_cpus for model in models if id(model) in on_gpus))
+        _need_memory(groups["gpu"], [model for model in models if id(model) in on_gpus])
     else:
         cluster["workerGroupSpecs"].remove(groups["gpu"])
     for spec in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
@@ -83,7 +86,7 @@ def for_cluster(content: dict[str, Any]) -> dict[str, Any]:
     for application in content["applications"]:
         if application.get("import_path") == BUILDER:
             access = application["args"].setdefault("access", {})
-            if not (access.get("open") or access.get("keys")):
+            if not (access.get("open") or access.get("keys") or access.get("keys_file")):
                 access["keys_file"] = KEYS_FILE
     return content
 
@@ -108,6 +111,15 @@ def _gpus(model: ModelConfig) -> float:
         return model.resources.num_gpus
     named = with_gpus(model, lambda: None).resources.num_gpus
     return named or float(isinstance(model.device_map, str) or model.tp_plan is not None)
+
+
+def _need_memory(group: dict[str, Any], models: list[ModelConfig]) -> None:
+    """A worker has the memory that one replica reserves, and some for the processes of Ray beside it."""
+    reserved = max((model.resources.memory_bytes or 0 for model in models), default=0)
+    (container,) = group["template"]["spec"]["containers"]
+    for bound in container["resources"].values():
+        least = math.ceil(reserved / 2**30) + _BESIDE_GIB if reserved else 0
+        bound["memory"] = f"{max(int(bound['memory'].removesuffix('Gi')), least)}Gi"
 
 
 def _need(group: dict[str, Any], resource: str, least: float) -> None:

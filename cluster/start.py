@@ -1,5 +1,6 @@
 """``pipeline-graph serve``: ``serve run`` for a checked file, with a word on what will wait and what loads."""
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -43,32 +44,58 @@ def serve(config: Path, rest: Sequence[str]) -> int:
 
     try:
         check_file(config)
-        _tell(config, rest)
+        content, closed = _for_this_machine(config)
+        _tell(content, config, rest)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    return _serve_run([str(config), *rest])
+    if closed:
+        return _serve_run([str(config), *rest])
+    with tempfile.NamedTemporaryFile("w", prefix="pipeline-graph-", suffix=".yaml") as file:
+        json.dump(content, file)  # which is YAML
+        file.flush()
+        return _serve_run([file.name, *rest])
 
 
-def _tell(config: Path, rest: Sequence[str]) -> None:
-    """What to ask of it, what will wait, and from now on what loads.
+def _for_this_machine(config: Path) -> tuple[dict[str, Any], bool]:
+    """The content of a file, and whether that is as it stands there.
 
-    Raises:
-        ConfigError: it would be open to the network without keys.
+    Where it says nothing of the host, nobody but this machine is let in; Ray itself would let in everybody.
     """
     from cluster.cli import read_file
 
     content = read_file(config)
     http = content.get("http_options") or {}
-    host, port = str(http.get("host", "127.0.0.1")), http.get("port", 8000)
+    return {**content, "http_options": {"host": "127.0.0.1", **http}}, "host" in http
+
+
+def _tell(content: dict[str, Any], config: Path, rest: Sequence[str]) -> None:
+    """What to ask of it, what will wait, and from now on what loads.
+
+    Raises:
+        ConfigError: it would be open to the network without keys.
+    """
+    http = content["http_options"]
+    host, port = str(http["host"]), http.get("port", 8000)
     ours = list(_ours(content["applications"]))
     _refuse_open([found for _, found in ours], host)
     prefix = ours[0][0].rstrip("/") if ours else ""
     models = [model for _, found in ours for model in found.models]
-    print(_EXAMPLE.format(host=host, port=port, prefix=prefix, logs=_logs(), **_first_request(models)), flush=True)
+    print(
+        _EXAMPLE.format(host=_in_url(host), port=port, prefix=prefix, logs=_logs(), **_first_request(models)),
+        flush=True,
+    )
     planning.warn(config, rest)
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}{prefix}"
+    url = f"http://{_in_url({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host))}:{port}{prefix}"
     _announce(url, [str(model.name) for model in ours[0][1].models] if ours else [])
+
+
+def _in_url(host: str) -> str:
+    """``host`` as it stands in a URL: an IPv6 address in brackets."""
+    try:
+        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        return host
 
 
 def _announce(url: str, names: list[str]) -> None:

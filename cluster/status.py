@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from ray.exceptions import RayError
 
 from cluster.figures import Figures, figures
 
@@ -25,18 +26,25 @@ def show(address: str | None) -> int:
         address: of Ray's dashboard; None for this machine's, or what ``RAY_DASHBOARD_ADDRESS`` says.
 
     Returns:
-        0 where every deployment is healthy, 1 where one is not, 2 where nothing answers.
+        0 where every application runs and every deployment is healthy, 1 where one is not or there is none, 2 where
+        nothing answers.
     """
     try:
         details, scraped = _asked(address or os.environ.get("RAY_DASHBOARD_ADDRESS", _DASHBOARD))
     except UnreachableError as error:
         print(error)
         return 2
-    found = figures(scraped)
-    rows = [row for app in details["applications"].values() for row in _rows(app, found)]
+    found, applications = figures(scraped), details["applications"]
+    if not applications:
+        print("Nothing is deployed.")
+        return 1
+    rows = [row for name, each in applications.items() for row in (_head(name, each), *_rows(each, found))]
     print(table([_HEADINGS, *rows]))
-    states = [each["status"] for app in details["applications"].values() for each in app["deployments"].values()]
-    return 0 if all(state == "HEALTHY" for state in states) else 1
+    healthy = all(
+        each["status"] == "RUNNING" and all(one["status"] == "HEALTHY" for one in each["deployments"].values())
+        for each in applications.values()
+    )
+    return 0 if healthy else 1
 
 
 def _asked(address: str) -> tuple[dict[str, Any], list[str]]:
@@ -50,13 +58,18 @@ def _asked(address: str) -> tuple[dict[str, Any], list[str]]:
         client = ServeSubmissionClient(address)
         details: dict[str, Any] = client.get_serve_details()
         places = client._do_request("GET", "/api/prometheus/sd").json()
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # those of requests are among the first
         raise UnreachableError(
-            f"Ray's dashboard does not answer at {address}: {str(error).splitlines()[0]} Is the server running, and "
+            f"Ray's dashboard does not answer at {address}: {_first_line(error)} Is the server running, and "
             "with its dashboard? Another address: --address."
         ) from None
     nodes = [node for place in places for node in place["targets"]]
     return details, [text for node in nodes if (text := _scrape(node)) is not None]
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if line.endswith(".") else f"{line}."
 
 
 def _scrape(node: str) -> str | None:
@@ -67,17 +80,28 @@ def _scrape(node: str) -> str | None:
         return None
 
 
+def _head(name: str, application: Mapping[str, Any]) -> tuple[str, ...]:
+    """The row of an application: where it could not be deployed, it has no other."""
+    message = "" if application["status"] == "RUNNING" else _last_line(application)
+    return (f"{name}:", application["status"].lower(), *[""] * (len(_HEADINGS) - 3), message)
+
+
 def _rows(application: Mapping[str, Any], found: Mapping[str, Figures]) -> Iterator[tuple[str, ...]]:
     for name, deployment in application["deployments"].items():
         running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
         wanted = deployment.get("target_num_replicas", running)
-        message = "" if deployment["status"] == "HEALTHY" else (deployment["message"].strip().splitlines() or [""])[-1]
+        message = "" if deployment["status"] == "HEALTHY" else _last_line(deployment)
         replicas = f"{running}" if running == wanted else f"{running} of {wanted}"
-        yield (name, deployment["status"].lower(), replicas, *_cells(found.get(name, Figures())), message[:80])
+        yield (name, deployment["status"].lower(), replicas, *_cells(found.get(name, Figures())), message)
         for member in _members(deployment):
             mine = found.get(member, Figures())
             state = "asleep" if mine.weight_bytes is None else "loaded"
             yield (f"  {member}", state, "", *_cells(replace(mine, memory_bytes=mine.weight_bytes)), "")
+
+
+def _last_line(told: Mapping[str, Any]) -> str:
+    """Of Serve's message: what went wrong in the end."""
+    return ((told.get("message") or "").strip().splitlines() or [""])[-1][:80]
 
 
 def _members(deployment: Mapping[str, Any]) -> list[str]:

@@ -15,10 +15,11 @@ _MOST_S = 120.0  # whoever answers for longer still, up to `limits.request_timeo
 
 
 def await_the_old(config: ModelConfig) -> None:
-    """Wait while a replica of this deployment still answers its last requests.
+    """Wait while a replica of this deployment, that an update replaces, still answers its last requests.
 
     Serve asks an old replica to stop and starts the new one in the same moment; the old one ends once it has answered
-    what it has in hand. Call it before anything is loaded. With ``scale.max_surge_percent`` there is nothing to wait
+    what it has in hand. Call it before anything is loaded. One that comes because of the load, or in the place of one
+    that is unwell, waits for nobody: callers wait for it. With ``scale.max_surge_percent`` there is nothing to wait
     for: room for both is what that asks for.
     """
     if config.scale.max_surge_percent:
@@ -32,7 +33,7 @@ def _wait(app_name: str, deployment: str) -> None:
     until = time.monotonic() + _MOST_S
     while time.monotonic() < until:
         try:
-            if not _stopping(app_name, deployment):
+            if not _replaces(app_name, deployment):
                 return
         except Exception:  # without an answer of the controller, what is there to wait for
             logger.warning("%s: Serve's status cannot be read", deployment, exc_info=True)
@@ -40,7 +41,8 @@ def _wait(app_name: str, deployment: str) -> None:
         time.sleep(_LOOK_S)
 
 
-def _stopping(app_name: str, deployment: str) -> int:
-    """Replicas of the deployment that are on their way out."""
-    states = serve.status().applications[app_name].deployments[deployment].replica_states
-    return sum(count for state, count in states.items() if str(state).endswith("STOPPING"))
+def _replaces(app_name: str, deployment: str) -> bool:
+    """Whether an update is under way, and old replicas are on their way out."""
+    found = serve.status().applications[app_name].deployments[deployment]
+    updating = str(getattr(found.status, "value", found.status)) == "UPDATING"
+    return updating and any(count for state, count in found.replica_states.items() if str(state).endswith("STOPPING"))

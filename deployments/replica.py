@@ -164,8 +164,8 @@ class ModelReplica:
         await self._compile(parameters)
         decoder = runner.decoder()
         try:
-            work = Work(await self._decode(decoder, asked), parameters, request.request_id)
-            events = stream(self._batcher, work)
+            work = Work(await self._decode(decoder, asked), parameters, request.request_id, request.bulk)
+            events = stream(self._batcher, work, lambda done: record_stages(done, str(self._config.name)))
             try:
                 async for some in events:
                     self._count(work, some)

@@ -6,6 +6,9 @@ from typing import Any
 
 from deployments.model_ref import ModelRef
 
+# at least one of them is in the folder of a hub model that was loaded here
+_ONE_OF = ("config.json", "adapter_config.json", "model.safetensors")
+
 
 def saved_config(ref: ModelRef) -> dict[str, Any]:
     """The ``config.json`` of a model, from this machine or the hub; empty where it has none.
@@ -40,13 +43,25 @@ def saved_quantization(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def saved_bytes(ref: ModelRef) -> int:
     """Size of the weights' files of a model that is on this machine; 0 where they are not here yet."""
+    if not ref.is_local:
+        known = (ref.gguf_file,) if ref.gguf_file else _ONE_OF
+        found = next((path for name in known if (path := _cached(ref, name))), None)
+        if found is None or ref.gguf_file is not None:
+            return found.stat().st_size if found is not None else 0
+        return _weights(found.parent)
+    folder = Path(ref.name_or_path)
+    return _weights(folder) if ref.gguf_file is None else (folder / ref.gguf_file).stat().st_size
+
+
+def _cached(ref: ModelRef, name: str) -> Path | None:
+    """A file of a hub model, where it is on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not ref.is_local:
-        cached = try_to_load_from_cache(ref.name_or_path, ref.gguf_file or "model.safetensors", revision=ref.revision)
-        return Path(cached).stat().st_size if isinstance(cached, str) else 0
-    folder = Path(ref.name_or_path)
-    if ref.gguf_file is not None:
-        return (folder / ref.gguf_file).stat().st_size
+    cached = try_to_load_from_cache(ref.name_or_path, name, revision=ref.revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _weights(folder: Path) -> int:
+    """Bytes of the weights in a folder, in one file or in many."""
     sizes = [sum(file.stat().st_size for file in folder.glob(kind)) for kind in ("*.safetensors", "*.bin")]
     return next((size for size in sizes if size), 0)

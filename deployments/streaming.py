@@ -1,16 +1,21 @@
 """A request whose tokens are handed on as they come: from the engine's threads to an asynchronous generator."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from deployments.batch import Batcher
 from deployments.errors import PipelineGraphError
 from deployments.events import Event
-from deployments.work import Work
+from deployments.work import Done, Work
 
 
-async def stream(batcher: Batcher, work: Work) -> AsyncGenerator[list[Event], None]:
+async def stream(batcher: Batcher, work: Work, ended: Callable[[Done], None]) -> AsyncGenerator[list[Event], None]:
     """Submit ``work`` and yield its events; whoever stops iterating frees its place in the batch.
+
+    Args:
+        batcher: of the model.
+        work: what is asked.
+        ended: told at the end how it went.
 
     Raises:
         PipelineGraphError: the request failed, before or after its first event.
@@ -37,6 +42,7 @@ async def stream(batcher: Batcher, work: Work) -> AsyncGenerator[list[Event], No
                 events = [*events, *more]
             yield events
         done = await answer
+        ended(done)
         if isinstance(done.outcome, PipelineGraphError):
             raise done.outcome
     finally:

@@ -7,14 +7,17 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import DeadlineExceededError
+from deployments.errors import DeadlineExceededError, ReplicaLostError
 from deployments.events import Event
 from deployments.payload import TaskRequest
 from graph.foreign import translated
 
+MOST_LOST = 1
+"""Replicas that a request may lose. One that takes them down with it must not go on to the next."""
+
 
 class ArrivingEvents:
-    """The events of one streamed answer (`deployments.events`).
+    """The events of one streamed answer (`deployments.events`). Until the first one, it may move to another replica.
 
     Args:
         handle: that of the model's streams.
@@ -24,7 +27,8 @@ class ArrivingEvents:
     """
 
     def __init__(self, handle: Any, name: str, request: TaskRequest, timeout_s: float) -> None:
-        self._name, self._request_id, self._timeout_s = name, request.request_id, timeout_s
+        self._handle, self._name, self._request, self._timeout_s = handle, name, request, timeout_s
+        self._retries = MOST_LOST
         self._response = handle.remote(request)
 
     async def __anext__(self) -> list[Event]:
@@ -34,11 +38,22 @@ class ArrivingEvents:
             PipelineGraphError: the request failed.
         """
         try:
-            with translated(self._name, self._request_id):
-                async with asyncio.timeout(self._timeout_s):
-                    events: list[Event] = await self._response.__anext__()
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        return await self._next()
+                    except ReplicaLostError:
+                        if not self._retries:
+                            raise
+                        self._retries -= 1
+                        self._response = self._handle.remote(self._request)
         except TimeoutError:
             raise DeadlineExceededError(f"{self._name} gave no token within {self._timeout_s:g} s.") from None
+
+    async def _next(self) -> list[Event]:
+        with translated(self._name, self._request.request_id):
+            events: list[Event] = await self._response.__anext__()
+        self._retries = 0  # what the caller has, another replica would write anew
         return events
 
     def cancel(self) -> None:

@@ -28,10 +28,27 @@ def index(dispatcher: Dispatcher) -> dict[str, Any]:
     }
 
 
-def state(found: ModelState) -> dict[str, Any]:
-    """A model's state as JSON; the reason only when it failed."""
+def state(found: ModelState, stranger: bool = False) -> dict[str, Any]:
+    """A model's state as JSON; the reason only when it failed, and not for ``stranger``s, who came without a key."""
     body: dict[str, Any] = {"state": found.state, "replicas": found.replicas}
-    return {**body, "reason": found.reason} if found.reason else body
+    return {**body, "reason": found.reason} if found.reason and not stranger else body
+
+
+def ready(dispatcher: Dispatcher, readiness: Readiness, stranger: bool) -> dict[str, Any]:
+    """The state of every model, and whether all answer."""
+    states = {name: state(readiness.of(name), stranger) for name in dispatcher.targets}
+    return {"ready": all(one["state"] in ANSWERS for one in states.values()), "models": states}
+
+
+def probed(dispatcher: Dispatcher, name: str, stranger: bool) -> Target:
+    """The model called ``name``.
+
+    Raises:
+        UnknownModelError: there is none; names the known ones, but not to a ``stranger``.
+    """
+    if stranger and name not in dispatcher.targets:
+        raise UnknownModelError(f"There is no model {name!r} here.")
+    return dispatcher.by_name(name)
 
 
 async def models(dispatcher: Dispatcher, readiness: Readiness) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from deployments.errors import (
 )
 from deployments.payload import ChatCall, TaskRequest, TaskResult
 from deployments.tasks import TASKS, canonical_task
-from graph.arriving import ArrivingEvents
+from graph.arriving import MOST_LOST, ArrivingEvents
 from graph.foreign import translated
 from graph.readiness import Readiness
 from graph.similarity import joined, parts
@@ -33,8 +33,6 @@ __all__ = ["Dispatcher", "Target"]
 # inputs of one request that are under way at a time, so that one long list does not fill a model's queue
 _IN_FLIGHT = 64
 _RETRY_S = 0.25
-# a request that takes its replicas down with it must not go on to the next
-_MOST_LOST = 1
 
 
 class Dispatcher:
@@ -61,7 +59,7 @@ class Dispatcher:
         self._timeout_s = timeout_s
         self._fetch = fetch
         self._readiness = readiness
-        self._waker = waker or Waker()
+        self._waker = waker or Waker(readiness.refresh_replicas)
         self._low = self._waits = False
         # a handle is made once: each new one brings its own metrics and long-polling
         self.targets = {
@@ -122,12 +120,13 @@ class Dispatcher:
             raise UnknownModelError(f"No model {model!r} serves {canonical} here; those that do: {known}.")
         return chosen[0]
 
-    def _admit(self, target: Target) -> None:
+    async def _admit(self, target: Target) -> None:
         """Refuse a call that nobody would answer soon.
 
         Raises:
             ModelUnavailableError: no replica runs; says when to try again.
         """
+        await self._readiness.settle(target.config)
         self._readiness.require(target.config)
         if not self._waits and self._readiness.asleep(target.config):
             raise self._waker.wake(target.name, target.handle)
@@ -137,8 +136,13 @@ class Dispatcher:
 
         Raises:
             RequestError: one cannot be had.
+            DeadlineExceededError: they do not come in time.
         """
-        return await self._fetch(item)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._fetch(item)
+        except TimeoutError:
+            raise DeadlineExceededError(f"The files of this request did not come in {self._timeout_s:g} s.") from None
 
     async def call(
         self,
@@ -154,24 +158,26 @@ class Dispatcher:
         Raises:
             PipelineGraphError: what the caller is told.
         """
-        self._admit(target)
+        await self._admit(target)
         if len(pieces := parts(item)) > 1:
             return joined(await self.call_list(target, pieces, parameters, request_id))
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = TaskRequest(await self._fetch(item), parameters, request_id, bulk or self._low, chat)
-                lost = 0
+                request, lost = None, 0
                 while True:
                     try:
+                        if request is None:
+                            fetched = await self._fetch(item)
+                            request = TaskRequest(fetched, parameters, request_id, bulk or self._low, chat)
                         return await self._call(target, request)
                     except ReplicaLostError:
                         lost += 1  # an answer changes nothing, so it may be asked for again
-                        if lost > _MOST_LOST:
+                        if lost > MOST_LOST:
                             raise
                     except OverloadedError as error:
                         if not bulk or isinstance(error, ModelUnavailableError):
                             raise
-                        await asyncio.sleep(_RETRY_S)  # an item of a list can wait for the queue
+                        await asyncio.sleep(_RETRY_S)  # an item of a list can wait for its turn
         except TimeoutError:
             raise DeadlineExceededError(f"{target.name} gave no answer within {self._timeout_s:g} s.") from None
 
@@ -183,7 +189,7 @@ class Dispatcher:
         Raises:
             UnknownModelError, ModelUnavailableError: no item can be answered.
         """
-        self._admit(target)
+        await self._admit(target)
         outcomes: list[TaskResult | PipelineGraphError | None] = [None] * len(items)
         numbered = iter(enumerate(items))
 
@@ -208,8 +214,8 @@ class Dispatcher:
         Raises:
             PipelineGraphError: what the caller is told; iterating raises it too.
         """
-        self._admit(target)
-        request = TaskRequest(await self._fetch(item), parameters, request_id, chat=chat)
+        await self._admit(target)
+        request = TaskRequest(await self.fetched(item), parameters, request_id, self._low, chat)
         return ArrivingEvents(target.streaming, target.name, request, self._timeout_s)
 
     async def _call(self, target: Target, request: TaskRequest) -> TaskResult:
@@ -218,7 +224,7 @@ class Dispatcher:
             result: TaskResult = await target.handle.remote(request)
         return result
 
-    async def info(self, target: Target, timeout_s: float = 2.0, method: str = "info") -> dict[str, Any]:
+    async def info(self, target: Target, timeout_s: float = 10.0, method: str = "info") -> dict[str, Any]:
         """What a replica of ``target`` says of itself (``info``, ``about``), or nothing if none answers in time."""
         if not self._readiness.has_replica(target.config.deployment):
             return {}

@@ -53,12 +53,15 @@ class Fetcher:
             network_backend=self._backend,
         )
         self._turns = asyncio.Semaphore(config.max_concurrent)
-        self._waiting = 0
+        self._waiting = self._users = 0
+        self._closes = False
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._pool.aclose()
-        self._backend.close()
+        """Close the connections, at the latest when nobody uses them any more; nothing new may be asked of it."""
+        self._closes = True
+        if not self._users:
+            await self._pool.aclose()
+            self._backend.close()
 
     async def fetch_all(self, value: Any) -> Any:
         """``value`` with every `RemoteMedia` and `LocalMedia` in it replaced by the `Media` it names.
@@ -76,14 +79,30 @@ class Fetcher:
                 f"This input names {len(named)} files; at most {self._config.max_files} are fetched for one.",
                 named[0].field,
             )
+        async with self._use():
+            found = await self._get_all(named)
+        return _replaced(value, dict(zip(named, found, strict=True)))
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[None]:
+        """Not closed meanwhile; who leaves last turns off the light."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._closes:
+                await self.close()
+
+    async def _get_all(self, named: list[RemoteMedia | LocalMedia]) -> list[Media]:
         budget = _Budget(self._config.max_total_bytes)
         tasks = [asyncio.ensure_future(self._get(one, budget)) for one in named]
         try:
-            found = await asyncio.gather(*tasks)
+            return list(await asyncio.gather(*tasks))
         finally:  # of an input that fails, the other files are not worth fetching
             for task in tasks:
                 task.cancel()
-        return _replaced(value, dict(zip(named, found, strict=True)))
+            await asyncio.wait(tasks)
 
     async def _get(self, named: RemoteMedia | LocalMedia, budget: "_Budget") -> Media:
         if isinstance(named, RemoteMedia) and not self._config.enabled:

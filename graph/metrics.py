@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from deployments.series import Series, above_zero, make_all
+from graph.middleware import answer_unforeseen
 
 SERIES = (
     Series("requests", "counter", "Requests answered.", tags=("route", "model", "status", "key")),
@@ -59,7 +61,7 @@ class HasMetrics(Protocol):
 
 
 class Measured:
-    """ASGI middleware: counts every request.
+    """ASGI middleware: counts every request, and answers those that fail as nobody expected: a caller hears of that.
 
     Whoever answers leaves the model's name in ``state.model``, and `graph.middleware.Guard` the key in ``state.key``.
 
@@ -88,6 +90,12 @@ class Measured:
         metrics.began()
         try:
             await self._app(scope, receive, counted)
+        except ClientDisconnect:
+            raise
+        except Exception:  # the outermost handler logs it
+            if status == "left":  # else the answer has begun, and breaks off
+                await answer_unforeseen(scope)(scope, receive, counted)
+            raise
         finally:
             state = scope["state"]
             key = state.get("key")

@@ -98,14 +98,22 @@ class Guard:
         )
 
     async def _check(self, scope: Any, receive: Any, send: Any) -> None:
+        path = route_path(scope)
         try:
-            with self._door.gate.passed(scope["path"], Headers(scope=scope)) as key:
+            with self._door.gate.passed(scope["method"], path, Headers(scope=scope)) as key:
                 scope["state"]["key"] = key
                 await self._app(scope, receive, send)
                 return
         except PipelineGraphError as error:
-            refusal = answer_error(scope["path"], error, scope["state"]["request_id"])
+            refusal = answer_error(path, error, scope["state"]["request_id"])
         await refusal(scope, receive, send)
+
+
+def route_path(scope: Any) -> str:
+    """The path below ``route_prefix``, which Serve leaves in the path and names as the root."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def answer_error(path: str, error: PipelineGraphError, request_id: str) -> Response:
@@ -117,7 +125,7 @@ def answer_error(path: str, error: PipelineGraphError, request_id: str) -> Respo
 async def on_error(request: Request, error: Exception) -> Response:
     """Errors that are ours."""
     assert isinstance(error, PipelineGraphError)
-    return answer_error(request.url.path, error, request.state.request_id)
+    return answer_error(route_path(request.scope), error, request.state.request_id)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -129,7 +137,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     }.get(error.status_code, error.detail)
     word = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
     request_id = request.state.request_id
-    if is_openai(request.url.path):
+    if is_openai(route_path(request.scope)):
         body = openai_body(error.status_code, message, word, request_id)
     else:
         body = error_body(message, word, request_id)
@@ -137,10 +145,17 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_unforeseen(request: Request, error: Exception) -> Response:
-    """Everything else: the cause goes to the log alone."""
-    status, word, message = INTERNAL
+    """Everything else: the cause goes to the log alone. Starlette asks also where an answer has begun already."""
     logger.error("request %s failed in the router", request.state.request_id, exc_info=error)
-    return JSONResponse(error_body(message, word, request.state.request_id), status)
+    return answer_unforeseen(request.scope)
+
+
+def answer_unforeseen(scope: Any) -> Response:
+    """The answer to what nobody expected."""
+    (status, word, message), request_id = INTERNAL, scope["state"]["request_id"]
+    if is_openai(route_path(scope)):
+        return JSONResponse(openai_body(status, message, word, request_id), status)
+    return JSONResponse(error_body(message, word, request_id), status)
 
 
 HANDLERS: dict[Any, Any] = {

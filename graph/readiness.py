@@ -1,6 +1,10 @@
-"""Which models have replicas, from Serve's own status, kept fresh in the background."""
+"""Which models have replicas, from Serve's own status, kept fresh in the background.
+
+It may be a second old, so it is read anew before anybody is told that there is no replica.
+"""
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Iterable
@@ -11,6 +15,7 @@ from ray import serve
 from deployments.config import ModelConfig
 from deployments.errors import ModelUnavailableError
 from graph.groups import Groups, ModelState
+from graph.look import SharedLook
 from graph.target import Target
 
 __all__ = ["ModelState", "Readiness"]
@@ -18,6 +23,8 @@ __all__ = ["ModelState", "Readiness"]
 logger = logging.getLogger("ray.serve")
 
 _REFRESH_S = 1.0
+_SELDOM_S = 0.25  # for strangers and for refusals, however many there are, the controller is not asked more often
+_PATIENCE_S = 2.0
 _REASON = re.compile(r"ModelLoadError: (?P<reason>[^\n]+)")
 
 
@@ -32,6 +39,11 @@ class Readiness:
         self._app_name = app_name
         self._states: dict[str, ModelState] = {}
         self._groups = Groups()
+        self._look = SharedLook(self._read_replicas)
+        self._look_at_all = SharedLook(self._read_all)
+        self._look_seldom, self._look_at_all_seldom = (
+            SharedLook(look, _SELDOM_S) for look in (self._look, self._look_at_all)
+        )
         self._task: asyncio.Task[None] | None = None
 
     def start(self, targets: Iterable[Target] = ()) -> None:
@@ -43,7 +55,7 @@ class Readiness:
     async def _follow(self) -> None:
         while True:
             try:
-                self._states = await asyncio.to_thread(self._read)
+                await self._look()
             except Exception:  # the controller restarts at times; the last known states serve until it is back
                 logger.warning("Serve's status cannot be read", exc_info=True)
             await asyncio.sleep(_REFRESH_S)
@@ -54,10 +66,31 @@ class Readiness:
             return {}
         return {name: _state(deployment) for name, deployment in application.deployments.items()}
 
-    async def refresh(self) -> None:
-        """Read the states now."""
+    async def _read_replicas(self) -> None:
         self._states = await asyncio.to_thread(self._read)
+
+    async def _read_all(self) -> None:
+        await self._look()
         await self._groups.refresh(self.has_replica)
+
+    async def refresh(self) -> None:
+        """Read the states now; those who ask at the same time share it."""
+        await self._look_at_all()
+
+    async def probe(self) -> None:
+        """The same for routes that need no key."""
+        await self._look_at_all_seldom()
+
+    async def refresh_replicas(self) -> None:
+        """Which models have replicas, and nothing else; where nobody tells, the last known states stay."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._look_seldom()
+
+    async def settle(self, model: ModelConfig) -> None:
+        """Before a request is refused for want of a replica: look whether that is still so."""
+        if self._states and not self.has_replica(model.deployment):
+            await self.refresh_replicas()
 
     def of(self, name: str) -> ModelState:
         """State of one model; ``loading`` while nothing is known."""

@@ -54,8 +54,8 @@ class Router:
         del models
         self._app_name = serve.get_replica_context().app_name
         self._host = listening_host()
-        self.metrics, self._waker = RouterMetrics(), Waker()
-        self._readiness = Readiness(self._app_name)
+        self.metrics, self._readiness = RouterMetrics(), Readiness(self._app_name)
+        self._waker = Waker(self._readiness.refresh_replicas)
         self._graph: GraphConfig | None = None
         self._dispatcher: Dispatcher | None = None
         self._fetcher: Fetcher | None = None
@@ -80,13 +80,18 @@ class Router:
             self._app_name,
             graph.limits.request_timeout_s,
             self._readiness,
-            self._fetcher.fetch_all,
+            self._fetch,
             self._waker,
         )
         if before is not None:
             await before.close()
         self._graph, self._site = graph, Site(graph)
         self._readiness.start(self._dispatcher.targets.values())
+
+    async def _fetch(self, value: Any) -> Any:
+        """By the configuration in force: a list may be under way when it changes."""
+        assert self._fetcher is not None, "Serve calls reconfigure before the first request"
+        return await self._fetcher.fetch_all(value)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return Starlette(
@@ -147,12 +152,11 @@ class Router:
         """Live: this process answers."""
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """Every model's state; 200 when all are ready, or asleep until somebody asks, else 503."""
-        await self._readiness.refresh()
-        states = {name: catalog.state(self._readiness.of(name)) for name in self.dispatcher.targets}
-        ready = all(state["state"] in catalog.ANSWERS for state in states.values())
-        return JSONResponse({"ready": ready, "models": states}, 200 if ready else 503)
+        await self._readiness.probe()
+        body = catalog.ready(self.dispatcher, self._readiness, self._is_stranger(request))
+        return JSONResponse(body, 200 if body["ready"] else 503)
 
     async def models(self, request: Request) -> Response:
         """Every model with what is known of it."""
@@ -171,10 +175,14 @@ class Router:
 
     async def model_health(self, request: Request) -> Response:
         """200 when the model has a running replica, or would start one, else 503 with the reason."""
-        target = self.dispatcher.by_name(request.path_params["name"])
-        await self._readiness.refresh()
-        state = catalog.state(self._readiness.of(target.name))
+        stranger = self._is_stranger(request)
+        target = catalog.probed(self.dispatcher, request.path_params["name"], stranger)
+        await self._readiness.probe()
+        state = catalog.state(self._readiness.of(target.name), stranger)
         return JSONResponse(state, 200 if state["state"] in catalog.ANSWERS else 503)
+
+    def _is_stranger(self, request: Request) -> bool:
+        return self.gate.ring.required and key_of(request) is None
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of this configuration."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from deployments.errors import ModelUnavailableError
@@ -14,9 +15,14 @@ _FIRST_GUESS_S = 30.0  # until a start was seen
 
 
 class Waker:
-    """Starts sleeping models; lives as long as the router's process, so that it learns how long a start takes."""
+    """Starts sleeping models; lives as long as the router's process, so that it learns how long a start takes.
 
-    def __init__(self) -> None:
+    Args:
+        look: reads which models have replicas.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
+        self._look = look
         self._waking: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._took_s: dict[str, float] = {}
 
@@ -42,6 +48,7 @@ class Waker:
         try:
             await handle.info.remote()
             self._took_s[name] = time.monotonic() - began_s
+            await self._look()  # until it is known to run, a caller would wake it once more, and learn from that
         except Exception as error:  # whatever it is, the next request tries again
             logger.warning("%s could not be woken: %s", name, type(error).__name__)
         finally:

@@ -1,6 +1,7 @@
 """Before any route: whose key is it, and has it requests left."""
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from deployments.errors import AuthenticationError, RateLimitedError
 from graph.access.config import AccessConfig, KeyConfig
 from graph.access.keys import KeyRing
 
-_OPEN = frozenset({"/health", "/ready"})
+_OPEN = re.compile(r"/health|/ready|/models/[^/]+/health")
 
 
 class Gate:
@@ -41,18 +42,26 @@ class Gate:
         self.access = access
 
     @contextmanager
-    def passed(self, path: str, headers: Headers) -> Iterator[KeyConfig | None]:
-        """While a request runs; gives its key, or None where none is needed.
+    def passed(self, method: str, path: str, headers: Headers) -> Iterator[KeyConfig | None]:
+        """While a request runs; gives its key, or None where none is needed and none of ours was sent.
+
+        Args:
+            method: of the request.
+            path: the same, below the prefix of the application.
+            headers: the same.
 
         Raises:
             AuthenticationError: no key, or one that is not valid.
             RateLimitedError: it has no requests left for now.
         """
-        if not self.ring.required or is_open(path):
+        if not self.ring.required:
             yield None
             return
         secret = _secret(headers)
         key = self.ring.find(secret) if secret else None
+        if is_open(method, path):
+            yield key
+            return
         if key is None:
             raise AuthenticationError(
                 "This API key is not valid here."
@@ -84,9 +93,9 @@ class Gate:
             )
 
 
-def is_open(path: str) -> bool:
-    """Whether a route answers without a key: health, which probes ask."""
-    return path in _OPEN or (path.startswith("/models/") and path.endswith("/health"))
+def is_open(method: str, path: str) -> bool:
+    """Whether a route answers without a key: health, which probes ask. A model may be called ``health``, too."""
+    return method.upper() in ("GET", "HEAD") and _OPEN.fullmatch(path) is not None
 
 
 def _secret(headers: Headers) -> str:

@@ -20,11 +20,11 @@ def with_keys(access: AccessConfig, document: Schema) -> Schema:
     shared = error_responses(AuthenticationError, RateLimitedError)
 
     def guarded(path: str, item: dict[str, Any]) -> dict[str, Any]:
-        if is_open(path):
-            return item
         refused = OPENAI_REFUSED if is_openai(path) else shared
         return {
-            method: {**operation, "security": [{"key": []}], "responses": {**refused, **operation["responses"]}}
+            method: operation
+            if is_open(method, path)
+            else {**operation, "security": [{"key": []}], "responses": {**refused, **operation["responses"]}}
             for method, operation in item.items()
         }
 

@@ -18,6 +18,8 @@ from tests.serve.forks import forks
 from tests.serve.hooks import setup_worker
 
 ROOT = Path(__file__).parents[2]
+# on a busy machine Ray else soon sends requests of a shared model past the replica that has it
+_PATIENT = {"RAY_SERVE_MULTIPLEXED_MODEL_ID_MATCHING_TIMEOUT_S": "30"}
 PATIENCE_S = 120  # what is awaited comes in a few; the rest is for a machine that is slow and busy
 
 
@@ -43,7 +45,7 @@ def cluster(**resources: int) -> Iterator[str]:
             log_to_driver=False,
             object_store_memory=512 * 2**20,
             runtime_env={
-                "env_vars": {"PYTHONPATH": f"{ROOT}"},
+                "env_vars": {"PYTHONPATH": f"{ROOT}", **_PATIENT},
                 "worker_process_setup_hook": setup_worker,
                 "py_executable": python,
             },

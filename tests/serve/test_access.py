@@ -46,6 +46,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 def server(url: str, keys_file: Path, gate: Gate) -> Any:
     small = {"task": "fake", "resources": {"num_cpus": 0.1}}
     models = [{"name": "one", **small}, {"name": "two", **small}, {"name": "slow", **small, "init": gate.init}]
+    models.append({"name": "health", **small})
     keys = [
         entry("all"),
         entry("only-one", models=["one"]),
@@ -67,7 +68,12 @@ def test_without_a_key_only_health_answers(server: str) -> None:
         assert httpx.get(f"{server}{path}", timeout=30).status_code == 401, path
     for path in ("/health", "/ready", "/models/one/health"):
         assert httpx.get(f"{server}{path}", timeout=30).status_code == 200, path
-    assert ask(server, "one", "nobody").status_code == 401
+    nowhere = f"{server}/models/nowhere/health"
+    assert "two" in httpx.get(nowhere, headers=headers("all"), timeout=30).json()["error"]
+    unknown = httpx.get(nowhere, timeout=30)
+    assert (unknown.status_code, "two" in unknown.text) == (404, False)
+    for name in ("one", "health"):
+        assert ask(server, name, "nobody").status_code == 401
 
 
 def test_the_clients_send_their_key(server: str) -> None:
@@ -77,7 +83,7 @@ def test_the_clients_send_their_key(server: str) -> None:
     with pytest.raises(HfHubHTTPError, match="not valid"):
         InferenceClient(model=where, token="hf_else", provider="hf-inference").get_endpoint_info()
     served = openai.OpenAI(base_url=f"{server}/v1", api_key="key of all").models.list()
-    assert [model.id for model in served] == ["one", "two", "slow"]
+    assert [model.id for model in served] == ["one", "two", "slow", "health"]
     with pytest.raises(openai.AuthenticationError, match="not valid"):
         openai.OpenAI(base_url=f"{server}/v1", api_key="sk-else").models.list()
 

@@ -19,6 +19,7 @@ from deployments.load import load
 from deployments.payload import TaskRequest
 from graph import async_pipeline, pipeline
 from tests.serve.cluster import deploy, until
+from tests.serve.gate import Gate
 from tests.serve.local import local_pipeline
 from tests.serve.served import case_of, endless, served
 from tests.serve.test_nothing_lost import pids
@@ -44,7 +45,7 @@ def args(*models: dict[str, Any], **group: Any) -> dict[str, Any]:
 def deployed(url: str, arguments: dict[str, Any]) -> None:
     """Deploy, and wait for a replica of the group: its models need not be in memory for that."""
     deploy(url, arguments)
-    until(lambda: set(states(url)) == {model["name"] for model in arguments["models"]}, 60)
+    until(lambda: set(states(url)) == {model["name"] for model in arguments["models"]})
 
 
 def states(url: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def test_models_are_loaded_when_asked_for_and_the_least_recently_used_goes(url: 
     for name in ("one", "two", "one", "three"):
         answer = ask(url, name)
         assert (answer.status_code, answer.json()["echo"]) == (200, name)
-    assert held(url) == {"one", "three"}
+    until(lambda: held(url) == {"one", "three"})
     assert httpx.get(f"{url}/models/two/health", timeout=30).json() == {"state": "asleep", "replicas": 0}
     assert len(pids("rare")) == 1
 
@@ -82,7 +83,7 @@ def test_first_requests_at_once_load_once_and_batch_together(url: str) -> None:
     deployed(url, args(member("slow", init={"load_s": 2.0, "forward_s": 0.2}), member("other"), max_models=2))
     with ThreadPoolExecutor(9) as callers:
         first = [callers.submit(ask, url, "slow") for _ in range(8)]
-        until(lambda: states(url)["slow"] != "asleep", 30, 0.05)
+        until(lambda: states(url)["slow"] != "asleep", every_s=0.05)
         assert ask(url, "other").status_code == 200  # a neighbour is loaded after it, and waits for nothing else
         answers = [call.result() for call in first]
     assert [answer.status_code for answer in answers] == [200] * 8
@@ -93,15 +94,17 @@ def test_first_requests_at_once_load_once_and_batch_together(url: str) -> None:
     assert loads()["slow"] == 1
 
 
-def test_a_model_in_memory_answers_while_another_is_loaded(url: str) -> None:
-    deployed(url, args(member("in-memory"), member("coming", init={"load_s": 5.0}), max_models=2))
+def test_a_model_in_memory_answers_while_another_is_loaded(url: str, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    deployed(url, args(member("in-memory"), member("coming", init=gate.init), max_models=2))
     assert ask(url, "in-memory").status_code == 200
     with ThreadPoolExecutor(1) as callers:
-        coming = callers.submit(ask, url, "coming")
-        until(lambda: states(url)["coming"] == "loading", 30, 0.05)
-        answered = ask(url, "in-memory")
-        assert states(url)["coming"] == "loading"
-        assert answered.status_code == 200
+        with gate.closed():  # its first answer, with which loading ends, comes when the other one has answered
+            coming = callers.submit(ask, url, "coming")
+            gate.busy()
+            until(lambda: states(url)["coming"] == "loading")
+            assert ask(url, "in-memory").status_code == 200
+            assert states(url)["coming"] == "loading"
         assert coming.result().status_code == 200
 
 
@@ -129,7 +132,7 @@ def test_a_failing_request_leaves_its_model_and_its_neighbours(url: str) -> None
     deployed(url, args(member("fails"), member("works"), max_models=2))
     assert ask(url, "fails", fail_on="fails").status_code == 500
     assert [ask(url, name).status_code for name in ("fails", "works")] == [200, 200]
-    assert held(url) == {"fails", "works"}
+    until(lambda: held(url) == {"fails", "works"})
 
 
 def test_only_names_of_the_group_are_loaded(url: str) -> None:
@@ -141,7 +144,7 @@ def test_only_names_of_the_group_are_loaded(url: str) -> None:
         assert isinstance(caught.value.cause, UnknownModelError)
     assert ask(url, "two").status_code == 404
     assert ask(url, "rare").status_code == 404  # a group is no model
-    assert held(url) == set()
+    until(lambda: held(url) == set())
 
 
 def test_what_changes_is_loaded_anew_and_nothing_else_is(url: str) -> None:
@@ -151,10 +154,10 @@ def test_what_changes_is_loaded_anew_and_nothing_else_is(url: str) -> None:
     before = pids("rare"), pids("router")
     kept = member("kept", parameters={"fail_on": "kept"})
     deployed(url, args(kept, member("changed", init={"forward_s": 0.001}), member("new"), max_models=3))
-    until(lambda: ask(url, "kept").status_code == 500, 30)  # new defaults, and still in memory
-    until(lambda: held(url) == {"kept"}, 30)
+    until(lambda: ask(url, "kept").status_code == 500)  # new defaults, and still in memory
+    until(lambda: held(url) == {"kept"})
     assert [ask(url, name).status_code for name in ("changed", "new")] == [200, 200]
-    until(lambda: ask(url, "leaves").status_code == 404, 30)
+    until(lambda: ask(url, "leaves").status_code == 404)
     assert (pids("rare"), pids("router")) == before
 
 
@@ -162,16 +165,16 @@ def test_requests_for_a_model_go_where_it_is(url: str) -> None:
     """Two replicas of one model each: after a first answer, nobody pushes anybody out."""
     names = ("here", "there")
     deployed(url, args(*map(member, names), max_models=1, scale={"min_replicas": 2}))
-    until(lambda: len(pids("rare")) == 2, 60)
+    until(lambda: len(pids("rare")) == 2)
 
     def apart() -> bool:
         """Routers hear a moment later where a model is; until then a request may go anywhere."""
         return {ask(url, name).status_code for name in names} == {200} and held(url) == {*names}
 
-    until(lambda: all(apart() for _ in range(5)), 60, 0.5)
+    until(lambda: all(apart() for _ in range(5)), every_s=0.5)
     for _ in range(20):
         assert [ask(url, name).status_code for name in names] == [200, 200]
-        assert held(url) == {*names}
+        until(lambda: held(url) == {*names}, 10)  # one replica that is slow to say what it has is no eviction
 
 
 def test_a_group_scales_to_zero_and_its_first_caller_wakes_it(url: str) -> None:
@@ -257,13 +260,13 @@ def test_a_stream_keeps_its_model_until_its_caller_leaves(url: str, checkpoints:
                 pieces = answer.aiter_lines()
                 await anext(pieces)
                 waits = asyncio.create_task(client.post("/models/next", json={"inputs": "x"}))
-                await asyncio.to_thread(until, lambda: states(url)["next"] == "loading", 30, 0.05)
+                await asyncio.to_thread(until, lambda: states(url)["next"] == "loading")
                 await anext(pieces)
                 assert not waits.done()
             assert (await waits).status_code == 200
 
     asyncio.run(scene())
-    assert held(url) == {"next"}
+    until(lambda: held(url) == {"next"})
     assert asyncio.run(_through_async(url)) == "x"
 
 

@@ -80,7 +80,7 @@ def ask(url: str, gate: Gate) -> None:
             gate.busy()
             answers += [callers.submit(post, "seen-steady", body) for body in bodies[1:]]
             info = f"{url}/models/seen-steady/info"
-            until(lambda: httpx.get(info, headers=headers(), timeout=60).json()["waiting"] == 7)
+            until(lambda: httpx.get(info, headers=headers(), timeout=60).json().get("waiting", -1) == 7)
         assert sum(answer.result().is_success for answer in answers) == 7
     bad, good = ({"x-request-id": name} for name in ("bad-one", "good-one"))
     assert post("seen-echo", {"inputs": SECRET, "parameters": {"fail_on": SECRET}}, **bad).is_error
@@ -137,7 +137,14 @@ def whole(text: str) -> dict[str, bool]:
         "tokens of write": tokens(text).get("seen-write", 0) >= 10,
         "memory of write": write.memory_bytes is not None,
         "waiting of echo": echo.waiting is not None,
+        "forwards of the group": all(of_group(text, "forward_seconds_count").get(name, 0) >= 2 for name in SHARED),
     }
+
+
+def of_group(text: str, name: str) -> dict[str, float]:
+    """A series of the models that share replicas, by model."""
+    found = samples(text, f"ray_pipeline_graph_{name}")
+    return {labels["model"]: value for labels, value in found if labels["deployment"] == "seen-group"}
 
 
 def tokens(text: str) -> dict[str, float]:
@@ -197,16 +204,13 @@ def test_tokens_are_counted(scraped: str) -> None:
 
 
 def test_models_of_a_group_are_told_apart(scraped: str) -> None:
-    def of(name: str, text: str = scraped) -> dict[str, float]:
-        found = samples(text, f"ray_pipeline_graph_{name}")
-        return {labels["model"]: value for labels, value in found if labels["deployment"] == "seen-group"}
-
-    assert of("model_loads_total") == {"seen-one": 1, "seen-two": 1}
-    assert of("model_evictions_total") == {"seen-one": 1}
-    assert of("forward_seconds_count") == {"seen-one": 2, "seen-two": 2}  # the one at start, and the caller's
+    assert of_group(scraped, "model_loads_total") == {"seen-one": 1, "seen-two": 1}
+    assert of_group(scraped, "model_evictions_total") == {"seen-one": 1}
+    # the one at start, and the caller's
+    assert of_group(scraped, "forward_seconds_count") == {"seen-one": 2, "seen-two": 2}
     # gauges are told every ten seconds, and forgotten once they are read
-    until(lambda: of("weight_bytes", scrape()) == {"seen-two": 0}, every_s=1)
-    until(lambda: of("memory_bytes", scrape()).get("seen-group", 0) > 50 * 2**20, every_s=1)
+    until(lambda: of_group(scrape(), "weight_bytes") == {"seen-two": 0}, every_s=1)
+    until(lambda: of_group(scrape(), "memory_bytes").get("seen-group", 0) > 50 * 2**20, every_s=1)
 
 
 def test_the_figures_of_the_status_table(scraped: str) -> None:

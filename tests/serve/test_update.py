@@ -107,7 +107,7 @@ def test_callers_join_into_a_batch_while_the_model_is_busy(url: str, tmp_path: P
             asked = [callers.submit(ask, 0)]
             gate.busy()
             asked += [callers.submit(ask, index) for index in range(1, 24)]
-            until(lambda: client.get("/models/busy/info").json()["waiting"] == 23)
+            until(lambda: client.get("/models/busy/info").json().get("waiting", -1) == 23)
         answers = [one.result() for one in asked]
     assert [answer["echo"] for answer in answers] == [str(index) for index in range(24)]
     assert answers[0]["batch_size"] == 1

@@ -1,8 +1,10 @@
-"""A server of its own, as a process: ``python -m tests.serve.traced PORT``; serves until its input ends.
+"""A server of its own, as a process: ``python -m tests.serve.traced PORT MODELS``; serves until its input ends.
 
+MODELS is the list of the configuration as JSON.
 Its environment turns traces on.
 """
 
+import json
 import sys
 
 import ray
@@ -23,7 +25,7 @@ def main() -> None:
         runtime_env={"env_vars": {"PYTHONPATH": f"{ROOT}"}},
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    deploy(f"http://127.0.0.1:{port}", {"models": [{"name": "echo", "task": "fake", "resources": {"num_cpus": 0.1}}]})
+    deploy(f"http://127.0.0.1:{port}", {"models": json.loads(sys.argv[2])})
     print("ready", flush=True)
     sys.stdin.read()
     serve.shutdown()

@@ -25,7 +25,7 @@ from graph.access.keys import KeyRing, new_key
 from graph.access.open import refuse_open
 from graph.access.view import seen_by
 from graph.config import read_config
-from graph.middleware import Guard, RequestId
+from graph.middleware import HANDLERS, Guard, RequestId
 
 
 def entry(name: str, key: str, **more: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_a_file_with_mistakes_stops_the_start(text: str | None, tmp_path: Path) 
 
 
 def test_without_keys_everybody_passes_whatever_they_send() -> None:
-    with Gate(access()).passed("/models", bearer("hf_of_somebody")) as key:
+    with Gate(access()).passed("GET", "/models", bearer("hf_of_somebody")) as key:
         assert key is None
 
 
@@ -133,17 +133,46 @@ def test_without_keys_everybody_passes_whatever_they_send() -> None:
 )
 def test_without_a_valid_key_nobody_passes(headers: dict[str, str]) -> None:
     gate = Gate(access(entry("a", "yes")))
-    with pytest.raises(AuthenticationError) as refused, gate.passed("/models", Headers(headers)):
+    with pytest.raises(AuthenticationError) as refused, gate.passed("GET", "/models", Headers(headers)):
         pass
     assert "yes" not in str(refused.value)
-    for path in ("/health", "/ready", "/models/x/health"):
-        with gate.passed(path, Headers(headers)):
-            pass
+    for method in ("GET", "HEAD"):
+        for path in ("/health", "/ready", "/models/x/health", "/models/health/health"):
+            with gate.passed(method, path, Headers(headers)):
+                pass
+
+
+def test_who_sends_a_key_where_none_is_needed_is_known_and_not_counted() -> None:
+    gate = Gate(access(entry("one", "k", requests_per_minute=1, concurrent=1)))
+    for _ in range(3):
+        with gate.passed("GET", "/ready", bearer("k")) as key, gate.passed("GET", "/ready", bearer("no")) as other:
+            assert key is not None
+            assert (key.name, other) == ("one", None)
+    with gate.passed("GET", "/", bearer("k")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/models/health"),  # a model of that name
+        ("GET", "/models/health"),
+        ("POST", "/models/x/health"),
+        ("POST", "/ready"),
+        ("GET", "/models/x/v1/models/health"),
+        ("GET", "/models/x/health\n"),
+        ("GET", "/models/x/y/health"),
+        ("GET", "/prefix/health"),
+    ],
+)
+def test_what_only_looks_like_health_needs_a_key(method: str, path: str) -> None:
+    with pytest.raises(AuthenticationError), Gate(access(entry("a", "k"))).passed(method, path, Headers()):
+        pass
 
 
 @pytest.mark.parametrize("headers", [{"authorization": "bearer yes"}, {"x-api-key": "yes"}])
 def test_a_key_is_read_from_both_headers(headers: dict[str, str]) -> None:
-    with Gate(access(entry("a", "yes"))).passed("/", Headers(headers)) as key:
+    with Gate(access(entry("a", "yes"))).passed("GET", "/", Headers(headers)) as key:
         assert key is not None
         assert key.name == "a"
 
@@ -153,28 +182,28 @@ def test_requests_of_a_minute_are_counted_for_each_key(monkeypatch: pytest.Monke
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: now))
     gate = Gate(access(entry("few", "f", requests_per_minute=3), entry("many", "m")))
     for _ in range(3):
-        with gate.passed("/", bearer("f")):
+        with gate.passed("GET", "/", bearer("f")):
             pass
-    with pytest.raises(RateLimitedError, match="3 requests") as refused, gate.passed("/", bearer("f")):
+    with pytest.raises(RateLimitedError, match="3 requests") as refused, gate.passed("GET", "/", bearer("f")):
         pass
     assert 1 <= refused.value.retry_after_s <= 61
-    with gate.passed("/", bearer("m")):
+    with gate.passed("GET", "/", bearer("m")):
         pass
     gate.reconfigure(access(entry("few", "f", requests_per_minute=3)))
-    with pytest.raises(RateLimitedError), gate.passed("/", bearer("f")):  # a new configuration is no new minute
+    with pytest.raises(RateLimitedError), gate.passed("GET", "/", bearer("f")):  # a new configuration is no new minute
         pass
 
 
 def test_requests_at_a_time_are_counted_and_given_back() -> None:
     gate = Gate(access(entry("two", "t", concurrent=2)))
-    with gate.passed("/", bearer("t")), gate.passed("/", bearer("t")):
-        with pytest.raises(RateLimitedError, match="2 requests"), gate.passed("/", bearer("t")):
+    with gate.passed("GET", "/", bearer("t")), gate.passed("GET", "/", bearer("t")):
+        with pytest.raises(RateLimitedError, match="2 requests"), gate.passed("GET", "/", bearer("t")):
             pass
         with pytest.raises(ZeroDivisionError):
             raise ZeroDivisionError
-    with pytest.raises(KeyError), gate.passed("/", bearer("t")):
+    with pytest.raises(KeyError), gate.passed("GET", "/", bearer("t")):
         raise KeyError
-    with gate.passed("/", bearer("t")), gate.passed("/", bearer("t")):
+    with gate.passed("GET", "/", bearer("t")), gate.passed("GET", "/", bearer("t")):
         pass
 
 
@@ -207,8 +236,15 @@ def _client(gate: Gate) -> TestClient:
         key: KeyConfig | None = request.state.key
         return JSONResponse(key and key.name)
 
-    routes = [Route("/who", who), Route("/v1/who", who)]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(RequestId), Middleware(Guard, door=_Door(gate))]))
+    async def well(_: Request) -> JSONResponse:
+        return JSONResponse("well")
+
+    async def fails(_: Request) -> JSONResponse:
+        raise MalformedRequestError("no")
+
+    routes = [Route("/who", who), Route("/v1/who", who), Route("/health", well), Route("/v1/fails", fails)]
+    middleware = [Middleware(RequestId), Middleware(Guard, door=_Door(gate))]
+    return TestClient(Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS))
 
 
 def test_a_refusal_is_one_of_our_errors_and_on_openai_routes_one_of_theirs() -> None:
@@ -231,6 +267,17 @@ def test_pages_of_other_origins_are_let_in_only_where_listed() -> None:
     assert answer.headers["access-control-allow-origin"] == "https://page.example"
     assert client.get("/who", headers={"origin": "https://evil.example"}).status_code == 401
     assert "access-control-allow-origin" not in client.get("/who", headers={"origin": "https://evil.example"}).headers
+
+
+def test_a_prefix_of_the_application_is_no_part_of_the_path() -> None:
+    app = _client(Gate(access(entry("a", "k")))).app
+    client = TestClient(app, root_path="/prefix")
+    assert client.get("/prefix/health").json() == "well"
+    assert client.get("/prefix/who").status_code == 401
+    assert client.get("/prefix/v1/who").json()["error"]["type"] == "authentication_error"
+    assert client.get("/prefixhealth").status_code == 401
+    assert client.get("/prefix/v1/fails", headers={"x-api-key": "k"}).json()["error"]["code"] == "malformed_request"
+    assert client.get("/prefix/v1/nowhere", headers={"x-api-key": "k"}).json()["error"]["code"] == "not_found"
 
 
 class _Dispatcher:

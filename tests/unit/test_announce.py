@@ -52,6 +52,11 @@ def test_a_model_that_failed_is_told_of_with_the_reason(capsys: pytest.CaptureFi
     assert "1 of 2 models" in told[-1]
 
 
+def test_where_no_reason_is_told_it_says_where_that_is(capsys: pytest.CaptureFixture[str]) -> None:
+    hidden = {"state": "failed", "replicas": 0}
+    assert lines([{"a": READY, "b": hidden}], capsys)[1][1] == "b failed: `pipeline-graph status` has the reason"
+
+
 def test_it_ends_with_its_server() -> None:
     assert watch(lambda: None, dict, lambda: False, "http://h:1", NAMES, Board(False)) == 1
 

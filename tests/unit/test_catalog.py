@@ -143,3 +143,15 @@ def test_what_a_replica_says_goes_before_what_was_configured(
     assert {key: found[key] for key in live} == live
     found = _describe(dispatcher, "mood", live | {"revision": None}, monkeypatch)
     assert found["revision"] == "abc"
+
+
+def test_strangers_are_told_neither_reasons_nor_names(dispatcher: Dispatcher) -> None:
+    failed = ModelState("failed", 0, "/secret/folder is no model")
+    assert catalog.state(failed)["reason"] == "/secret/folder is no model"
+    assert catalog.state(failed, stranger=True) == {"state": "failed", "replicas": 0}
+    name = next(iter(dispatcher.targets))
+    for stranger in (False, True):
+        assert catalog.probed(dispatcher, name, stranger).name == name
+        with pytest.raises(UnknownModelError, match="'nowhere'") as refused:
+            catalog.probed(dispatcher, "nowhere", stranger)
+        assert (name in str(refused.value)) is not stranger

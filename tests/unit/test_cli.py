@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from cluster import cli, start
 from cluster.cli import check_file, main, read_file
@@ -180,6 +182,54 @@ def test_serve_hands_over_to_serve_run_with_the_rest_of_the_line(
     command = [sys.executable, "-m", "cluster.announce", "http://127.0.0.1:9000/0", folder, "ner"]
     assert announced[-1] == command
     assert os.environ["RAY_LOG_TO_DRIVER"] == "0"
+
+
+def test_serve_lets_in_nobody_else_where_the_file_does_not_say_who(
+    monkeypatch: pytest.MonkeyPatch, executed: list[list[str]], tmp_path: Path
+) -> None:
+    """As Serve itself reads the file that it is handed."""
+    handed: list[Any] = []
+
+    def run(arguments: list[str]) -> int:
+        executed.append(arguments)
+        content = yaml.safe_load(Path(arguments[0]).read_text())
+        handed.append((content, ServeDeploySchema.model_validate(content).http_options))
+        return 0
+
+    monkeypatch.setattr(start, "_serve_run", run)
+    for http in (None, {}, {"port": 9000}):
+        path = _file(tmp_path, {"models": [{"task": "ner"}]}, **({} if http is None else {"http_options": http}))
+        assert main(["serve", path, "--reload"]) == 0
+        content, options = handed[-1]
+        assert (options.host, options.port) == ("127.0.0.1", (http or {}).get("port", 8000))
+        assert content["applications"] == read_file(Path(path))["applications"]
+        assert executed[-1][1:] == ["--reload"]
+        assert not Path(executed[-1][0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "asked"),
+    [
+        ("::", "[::]", "[::1]"),
+        ("::1", "[::1]", "[::1]"),
+        ("0.0.0.0", "0.0.0.0", "127.0.0.1"),
+        ("server.example", "server.example", "server.example"),
+    ],
+)
+def test_any_host_makes_an_address(
+    host: str,
+    shown: str,
+    asked: str,
+    executed: list[list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = {"models": [{"task": "ner"}], "access": {"open": True}}
+    main(["serve", _file(tmp_path, args, http_options={"host": host})])
+    assert f"curl http://{shown}:8000/0/models/ner" in capsys.readouterr().out
+    assert announced[-1][3] == f"http://{asked}:8000/0"
+    assert httpx.URL(announced[-1][3]).host == asked.strip("[]")
+    assert executed
 
 
 def test_serve_run_is_rays_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,24 @@ def test_workers_follow_the_models(tmp_path: Path) -> None:
     assert container["resources"]["requests"].items() >= {GPU: "2", "cpu": "9"}.items()
 
 
+def test_workers_have_the_memory_that_replicas_reserve(tmp_path: Path) -> None:
+    def memory(group: dict[str, Any]) -> set[int]:
+        (container,) = group["template"]["spec"]["containers"]
+        return {int(each["memory"].removesuffix("Gi")) for each in container["resources"].values()}
+
+    def asking(model: dict[str, Any], gib: int) -> dict[str, Any]:
+        return {**model, "resources": {**model.get("resources", {}), "memory_bytes": gib * 2**30}}
+
+    before = groups(service_of(exported(tmp_path, SMALL, LARGE)))
+    found = groups(service_of(exported(tmp_path, asking(SMALL, 64), {**LARGE, "name": "other"})))
+    (cpu,) = memory(found["cpu"])
+    assert cpu > 64
+    assert memory(found["gpu"]) == memory(before["gpu"])
+    (gpu,) = memory(groups(service_of(exported(tmp_path, SMALL, asking(LARGE, 200))))["gpu"])
+    assert gpu > 200
+    assert memory(groups(service_of(exported(tmp_path, asking(SMALL, 1))))["cpu"]) == memory(before["cpu"])
+
+
 @pytest.mark.parametrize(
     ("placed", "expected"),
     [
@@ -218,7 +236,9 @@ def test_gpus_that_the_placement_names_are_asked_for(placed: Any, expected: str 
         assert found["gpu"]["template"]["spec"]["containers"][0]["resources"]["limits"][GPU] == expected
 
 
-@pytest.mark.parametrize("access", [{"open": True}, {"keys": [{"name": "a", "sha256": "0" * 64}]}])
+@pytest.mark.parametrize(
+    "access", [{"open": True}, {"keys": [{"name": "a", "sha256": "0" * 64}]}, {"keys_file": "/models/keys.yaml"}]
+)
 def test_access_that_is_settled_stays(access: dict[str, Any], tmp_path: Path) -> None:
     (application,) = yaml.safe_load(service_of(exported(tmp_path, SMALL, access=access))["serveConfigV2"])[
         "applications"

@@ -26,6 +26,7 @@ class Site:
     def __init__(self) -> None:
         self.hits: list[str] = []
         self.cookies: list[str | None] = []
+        self.silent = threading.Semaphore(0)
         self.release = threading.Event()
         site = self
 
@@ -37,6 +38,7 @@ class Site:
                 site.hits.append(self.path)
                 site.cookies.append(self.headers.get("cookie"))
                 if self.path == "/silent":
+                    site.silent.release()
                     site.release.wait(30)
                 site.answer(self)
 
@@ -303,3 +305,29 @@ def test_no_cookie_of_one_caller_goes_along_with_the_next(site: Site) -> None:
 
     asyncio.run(twice())
     assert site.cookies == [None, None]
+
+
+def test_who_is_fetching_when_it_is_closed_gets_the_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new configuration closes the old one, whatever is under way; the connections go when that has ended."""
+
+    async def scene() -> None:
+        fetcher = Fetcher(FetchConfig(allow_private_addresses=True, ports=()))
+        closed: list[int] = []
+        close = fetcher._pool.aclose
+
+        async def spied() -> None:
+            closed.append(fetcher._users)
+            await close()
+
+        monkeypatch.setattr(fetcher._pool, "aclose", spied)
+        under_way = [asyncio.create_task(fetcher.fetch_all(image(f"{site.url}/silent"))) for _ in range(2)]
+        for _ in under_way:
+            assert await asyncio.to_thread(site.silent.acquire, timeout=20)
+        await fetcher.close()
+        assert closed == []
+        under_way.pop().cancel()
+        site.release.set()
+        assert isinstance(await under_way[0], Media)
+        assert closed == [0]
+
+    asyncio.run(scene())

@@ -200,6 +200,31 @@ def test_the_size_of_a_model_that_was_never_loaded_is_that_of_its_files(tmp_path
     assert saved_bytes(parse_model_ref("nobody/has-this-model")) == 0
 
 
+def test_the_size_of_a_model_of_the_hub_is_that_of_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the hub's own cache, where the files of a snapshot are links."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--model"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for folder in (snapshot, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    for name, content in {
+        "config.json": b"{}",
+        "model-00001-of-00002.safetensors": b"x" * 10,
+        "model-00002-of-00002.safetensors": b"x" * 20,
+        "pytorch_model.bin": b"x" * 500,
+        "model.Q4.gguf": b"x" * 7,
+    }.items():
+        (repository / "blobs" / name).write_bytes(content)
+        (snapshot / name).symlink_to(repository / "blobs" / name)
+    assert saved_bytes(parse_model_ref("owner/model")) == 30
+    assert saved_bytes(parse_model_ref("owner/model/model.Q4.gguf")) == 7
+    assert saved_bytes(parse_model_ref("owner/model/other.gguf")) == 0
+    assert saved_bytes(parse_model_ref("owner/model@elsewhere")) == 0
+
+
 def test_packed_copies_are_counted() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4)).eval()
     assert packed_bytes(model) == 0

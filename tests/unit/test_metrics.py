@@ -2,11 +2,19 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import promql_parser
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 import deployments.group_metrics
 import deployments.metrics
@@ -15,6 +23,8 @@ from cluster import status
 from cluster.cli import main
 from cluster.figures import Figures, figures, quantile
 from deployments.observe import Observer
+from graph.metrics import Measured
+from graph.middleware import HANDLERS, RequestId
 
 ROOT = Path(__file__).parents[2]
 SERIES = (*graph.metrics.SERIES, *deployments.metrics.SERIES, *deployments.group_metrics.SERIES)
@@ -32,6 +42,42 @@ def test_the_table_lists_every_series_as_it_is() -> None:
     rows = re.findall(r"^\| `(ray_\w+)` \| (\w+) \| ([\w, ]*) ?\| (.+) \|$", text, re.MULTILINE)
     listed = [(name, kind, tuple(filter(None, tags.replace(" ", "").split(",")))) for name, kind, tags, _ in rows]
     assert sorted(listed) == sorted((series.exported, series.kind, series.tags) for series in SERIES)
+
+
+def test_what_fails_unforeseen_is_answered_and_counted_as_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """A caller who left gets no answer, and nothing else is counted so."""
+    ended: list[tuple[Any, ...]] = []
+    metrics = SimpleNamespace(began=lambda: None, ended=lambda *told: ended.append(told[:3]))
+
+    async def fails(_: Request) -> Response:
+        raise ZeroDivisionError("the secret cause")
+
+    async def fails_too(_: Request) -> Response:
+        raise ZeroDivisionError("the secret cause")
+
+    async def breaks_off(_: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise ZeroDivisionError("the secret cause")
+
+        return StreamingResponse(body())
+
+    app = Starlette(
+        routes=[Route("/models", fails), Route("/v1/models", fails_too), Route("/stream", breaks_off)],
+        middleware=[Middleware(RequestId), Middleware(Measured, door=SimpleNamespace(metrics=metrics))],
+        exception_handlers=HANDLERS,
+    )
+    client = TestClient(app, raise_server_exceptions=False)
+    plain, openai, begun = (client.get(path) for path in ("/models", "/v1/models", "/stream"))
+    assert [answer.status_code for answer in (plain, openai, begun)] == [500, 500, 200]
+    assert plain.json()["error_type"] == "internal"
+    assert openai.json()["error"]["code"] == "internal"
+    assert "secret" not in plain.text + openai.text
+    assert ended == [("/models", "none", "500"), ("/v1/models", "none", "500"), ("/stream", "none", "200")]
+    failed = [record.message for record in caplog.records if record.name == "ray.serve"]
+    ids = [answer.json()["request_id"] for answer in (plain, openai)]
+    assert failed[:2] == [f"request {each} failed in the router" for each in ids]
+    assert len(failed) == 3
 
 
 def test_names_have_prometheus_form() -> None:
@@ -141,6 +187,11 @@ DEPLOYMENT = {
 }
 
 
+def of(state: str = "RUNNING", message: str = "", **deployments: Any) -> dict[str, Any]:
+    """What Serve says of one application."""
+    return {"applications": {"pipelines": {"status": state, "message": message, "deployments": deployments}}}
+
+
 @pytest.mark.parametrize(("state", "expected"), [("HEALTHY", 0), ("UNHEALTHY", 1), ("UPDATING", 1)])
 def test_status_is_a_table_and_an_exit_code(
     state: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -149,12 +200,13 @@ def test_status_is_a_table_and_an_exit_code(
 
     def answer(address: str) -> Any:
         asked.append(address)
-        return {"applications": {"pipelines": {"deployments": {"embed": {**DEPLOYMENT, "status": state}}}}}, [SCRAPED]
+        return of(embed={**DEPLOYMENT, "status": state}), [SCRAPED]
 
     monkeypatch.setattr(status, "_asked", answer)
     assert main(["status", "--address", "http://127.0.0.1:1"]) == expected
-    header, row = capsys.readouterr().out.splitlines()
+    header, application, row = capsys.readouterr().out.splitlines()
     assert header.split() == [*status._HEADINGS[:-1]]
+    assert application.split() == ["pipelines:", "running"]
     message = [] if state == "HEALTHY" else ["last", "line"]
     assert row.split() == [
         *("embed", state.lower(), "1", "of", "2", "-", "5", "-", "-", "2.5", "-", "1", "MiB"),
@@ -175,14 +227,40 @@ ray_pipeline_graph_weight_bytes{model="embed",replica="a"} 3145728.0
 # TYPE ray_pipeline_graph_memory_bytes gauge
 ray_pipeline_graph_memory_bytes{kind="host",model="seldom",replica="a"} 1048576.0
 """
-    details = {"applications": {"pipelines": {"deployments": {"router": router, "seldom": group}}}}
+    details = of(router=router, seldom=group)
     monkeypatch.setattr(status, "_asked", lambda _: (details, [scraped]))
     assert main(["status"]) == 0
-    rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:]]
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()[2:]]
     assert [row[0] for row in rows] == ["router", "seldom", "embed", "other"]
     assert rows[1][-2:] == ["1", "MiB"]
     assert (rows[2][1], rows[2][-2:]) == ("loaded", ["3", "MiB"])
     assert (rows[3][1], rows[3][-1]) == ("asleep", "-")
+
+
+@pytest.mark.parametrize("state", ["DEPLOY_FAILED", "DEPLOYING", "UNHEALTHY", "DELETING"])
+def test_status_of_an_application_that_does_not_run_is_no_success(
+    state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that could not be built has no deployment to show."""
+    details = of(state, "Traceback\nConfigError: models[0].task: unknown\n")
+    monkeypatch.setattr(status, "_asked", lambda _: (details, []))
+    assert main(["status"]) == 1
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split() == ["pipelines:", state.lower(), "ConfigError:", "models[0].task:", "unknown"]
+
+
+def test_status_where_nothing_is_deployed_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "_asked", lambda _: ({"applications": {}}, []))
+    assert main(["status"]) == 1
+    assert capsys.readouterr().out == "Nothing is deployed.\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8265", "http://", "nothing://127.0.0.1:1"])
+def test_status_of_what_is_no_address_is_told(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--address", address]) == 2
+    assert f"does not answer at {address}: " in capsys.readouterr().out
 
 
 def test_status_says_where_nothing_answers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 from deployments.config import ModelConfig
 from deployments.errors import ModelUnavailableError
 from graph import readiness
+from graph.look import SharedLook
 from graph.readiness import ModelState, Readiness
 
 MESSAGE = (
@@ -122,6 +123,142 @@ def test_model_that_serve_does_not_list_yet_is_loading(follow: Any) -> None:
 
 def test_requests_pass_while_nothing_is_known() -> None:
     Readiness("app").require(_model())
+
+
+@pytest.fixture
+def serves(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets what Serve says of ``m``, each time it is asked; the last for ever. Gives how often it was asked."""
+
+    def say(*deployments: DeploymentStatusOverview) -> list[str]:
+        asked: list[str] = []
+
+        def status() -> ServeStatus:
+            now = deployments[min(len(asked), len(deployments) - 1)]
+            asked.append(str(now.status))
+            overview = ApplicationStatusOverview(
+                status=ApplicationStatus.RUNNING, message="", last_deployed_time_s=0.0, deployments={"m": now}
+            )
+            return ServeStatus(applications={"app": overview})
+
+        monkeypatch.setattr(readiness, "serve", SimpleNamespace(status=status))
+        return asked
+
+    return say
+
+
+def test_a_replica_that_came_since_the_last_look_answers(serves: Any) -> None:
+    serves(_deployment("UPDATING", STARTING=1), _deployment("HEALTHY", RUNNING=1))
+
+    async def main() -> None:
+        followed = Readiness("app")
+        await followed.refresh()
+        with pytest.raises(ModelUnavailableError, match="loading"):
+            followed.require(_model())
+        await followed.settle(_model())
+        followed.require(_model())
+
+    asyncio.run(main())
+
+
+def test_a_model_with_a_replica_is_not_looked_for_again(serves: Any) -> None:
+    asked = serves(_deployment("HEALTHY", RUNNING=1))
+
+    async def main() -> None:
+        followed = Readiness("app")
+        await followed.refresh()
+        await followed.settle(_model())
+
+    asyncio.run(main())
+    assert len(asked) == 1
+
+
+def test_the_last_known_state_decides_where_the_controller_tells_nothing(
+    serves: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serves(_deployment("UPDATING", STARTING=1))
+
+    def away() -> Any:
+        raise RuntimeError("the controller restarts")
+
+    async def main() -> None:
+        followed = Readiness("app")
+        await followed.refresh()
+        monkeypatch.setattr(readiness, "serve", SimpleNamespace(status=away))
+        await followed.settle(_model())
+        with pytest.raises(ModelUnavailableError, match="loading"):
+            followed.require(_model())
+
+    asyncio.run(main())
+
+
+def test_however_many_ask_the_controller_is_asked_once(serves: Any) -> None:
+    asked = serves(_deployment("UPDATING", STARTING=1))
+
+    async def main() -> None:
+        followed = Readiness("app")
+        await asyncio.gather(*(followed.refresh() for _ in range(100)))
+        assert len(asked) == 1
+        await asyncio.gather(*(followed.settle(_model()) for _ in range(100)))
+        assert len(asked) == 2
+
+    asyncio.run(main())
+
+
+def test_two_looks_have_time_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    instant = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await instant(0)
+
+    async def nothing() -> None:
+        return
+
+    async def main() -> None:
+        look = SharedLook(nothing, 1000.0)
+        await look()
+        await look()
+
+    monkeypatch.setattr("graph.look.asyncio.sleep", sleep)
+    asyncio.run(main())
+    assert slept[0] == 0
+    assert 900 < slept[1] <= 1000
+
+
+def test_whoever_asks_during_a_look_gets_the_next_one() -> None:
+    """What a look tells that began earlier may be over."""
+    began, go, looks = asyncio.Event(), asyncio.Event(), []
+
+    async def slow() -> None:
+        looks.append("began")
+        began.set()
+        await go.wait()
+
+    async def main() -> None:
+        look = SharedLook(slow)
+        first = asyncio.create_task(look())
+        await began.wait()
+        others = [asyncio.create_task(look()) for _ in range(3)]
+        await asyncio.sleep(0)
+        others[0].cancel()  # who leaves takes it from nobody
+        go.set()
+        await asyncio.gather(first, *others[1:])
+        assert len(looks) == 2
+
+    asyncio.run(main())
+
+
+def test_what_a_look_raises_each_who_asked_gets() -> None:
+    async def fails() -> None:
+        raise RuntimeError("away")
+
+    async def main() -> None:
+        look = SharedLook(fails)
+        found = await asyncio.gather(*(look() for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in found] == ["away"] * 3
+
+    asyncio.run(main())
 
 
 def test_last_known_state_serves_while_the_controller_is_away(monkeypatch: pytest.MonkeyPatch, follow: Any) -> None:

@@ -118,9 +118,37 @@ class Handle:
         return {}
 
 
+async def nothing() -> None:
+    """A look that shows nothing new."""
+
+
+def test_a_model_is_woken_only_once_until_it_is_known_to_run() -> None:
+    """The one that asks in between does not make the next estimate that of a model that is up."""
+
+    async def main() -> None:
+        known = asyncio.Event()
+
+        async def look() -> None:
+            await known.wait()
+
+        waker, handle = Waker(look), Handle()
+        waker.wake("m", handle)
+        task = waker._waking["m"][1]
+        handle.up.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        waker.wake("m", handle)
+        assert (handle.calls, waker._waking["m"][1]) == (1, task)
+        known.set()
+        await task
+        assert waker._waking == {}
+
+    asyncio.run(main())
+
+
 def test_a_model_is_woken_once_and_the_next_estimate_is_what_it_took() -> None:
     async def main() -> None:
-        waker, handle = Waker(), Handle()
+        waker, handle = Waker(nothing), Handle()
         first, second = waker.wake("m", handle), waker.wake("m", handle)
         assert 20 < second.retry_after_s <= first.retry_after_s <= 30
         await asyncio.sleep(0)
@@ -144,7 +172,7 @@ def test_a_model_that_cannot_be_woken_is_tried_again() -> None:
             raise RuntimeError("gone")
 
     async def main() -> None:
-        waker, handle = Waker(), Broken()
+        waker, handle = Waker(nothing), Broken()
         for count in (1, 2):
             waker.wake("m", handle)
             await waker._waking["m"][1]
