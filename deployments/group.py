@@ -19,7 +19,7 @@ from ray.serve._private.common import RequestRoutingInfo
 from ray.serve.context import _get_global_client
 
 from deployments.config import ModelConfig
-from deployments.errors import UnknownModelError
+from deployments.errors import PipelineGraphError, UnknownModelError
 from deployments.events import Event
 from deployments.gate import Gate, guard
 from deployments.group_metrics import GroupMetrics
@@ -31,6 +31,7 @@ from deployments.payload import TaskRequest, TaskResult
 from deployments.process import join_logs
 from deployments.replica import ModelReplica
 from deployments.saved import saved_bytes
+from deployments.several import each
 from deployments.shelf import Shelf
 
 logger = logging.getLogger("pipeline_graph.group")
@@ -129,6 +130,11 @@ class SharedReplica:
         async with self._shelf.use(self._asked()) as model:
             answer: TaskResult = await model(request)
             return answer
+
+    async def answer_all(self, requests: list[TaskRequest]) -> list[TaskResult | PipelineGraphError]:
+        """Answer several items of a list; see `ModelReplica`."""
+        async with self._shelf.use(self._asked()) as model:
+            return await each(model, requests)
 
     async def stream(self, request: TaskRequest) -> AsyncGenerator[list[Event], None]:
         """Answer one request token by token; see `ModelReplica`."""

@@ -30,6 +30,7 @@ from deployments.parameters import merge_parameters
 from deployments.payload import StageTimes, TaskRequest, TaskResult, Usage
 from deployments.process import join_logs, set_threads
 from deployments.run import PipelineRunner
+from deployments.several import each
 from deployments.share import Sharing
 from deployments.streaming import stream
 from deployments.traces import record_stages
@@ -143,6 +144,10 @@ class ModelReplica:
         if reader is not None:
             output, usage = await self._aside(self._format.told, output, usage, reader)
         return TaskResult(output, times, done.batch_size, done.padding_waste, source, usage)
+
+    async def answer_all(self, requests: list[TaskRequest]) -> list[TaskResult | PipelineGraphError]:
+        """Answer several items of a list, each by itself; see `deployments.several`."""
+        return await each(self, requests)
 
     async def stream(self, request: TaskRequest) -> AsyncGenerator[list[Event], None]:
         """Answer one request token by token, a transcript piece by piece.

@@ -13,26 +13,20 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.config import ModelConfig
 from deployments.errors import (
     DeadlineExceededError,
-    ModelUnavailableError,
-    OverloadedError,
     PipelineGraphError,
-    ReplicaLostError,
     UnknownModelError,
 )
 from deployments.payload import ChatCall, TaskRequest, TaskResult
 from deployments.tasks import TASKS, canonical_task
-from graph.arriving import MOST_LOST, ArrivingEvents
-from graph.foreign import translated
+from graph.arriving import ArrivingEvents
+from graph.bulk import IN_FLIGHT, calls_of, together
+from graph.insist import insist
 from graph.readiness import Readiness
 from graph.similarity import joined, parts
 from graph.target import Target
 from graph.wake import Waker
 
 __all__ = ["Dispatcher", "Target"]
-
-# inputs of one request that are under way at a time, so that one long list does not fill a model's queue
-_IN_FLIGHT = 64
-_RETRY_S = 0.25
 
 
 class Dispatcher:
@@ -161,25 +155,12 @@ class Dispatcher:
         await self._admit(target)
         if len(pieces := parts(item)) > 1:
             return joined(await self.call_list(target, pieces, parameters, request_id))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                request, lost = None, 0
-                while True:
-                    try:
-                        if request is None:
-                            fetched = await self._fetch(item)
-                            request = TaskRequest(fetched, parameters, request_id, bulk or self._low, chat)
-                        return await self._call(target, request)
-                    except ReplicaLostError:
-                        lost += 1  # an answer changes nothing, so it may be asked for again
-                        if lost > MOST_LOST:
-                            raise
-                    except OverloadedError as error:
-                        if not bulk or isinstance(error, ModelUnavailableError):
-                            raise
-                        await asyncio.sleep(_RETRY_S)  # an item of a list can wait for its turn
-        except TimeoutError:
-            raise DeadlineExceededError(f"{target.name} gave no answer within {self._timeout_s:g} s.") from None
+
+        async def ready() -> TaskRequest:
+            return TaskRequest(await self._fetch(item), parameters, request_id, bulk or self._low, chat)
+
+        answer: TaskResult = await insist(target, ready, target.handle, bulk, self._timeout_s)
+        return answer
 
     async def call_list(
         self, target: Target, items: Sequence[Any], parameters: dict[str, Any], request_id: str
@@ -191,20 +172,36 @@ class Dispatcher:
         """
         await self._admit(target)
         outcomes: list[TaskResult | PipelineGraphError | None] = [None] * len(items)
-        numbered = iter(enumerate(items))
+        calls = calls_of(items)
 
         async def worker() -> None:
-            for index, item in numbered:
-                try:
-                    outcomes[index] = await self.call(target, item, parameters, request_id, bulk=True)
-                except PipelineGraphError as error:
-                    outcomes[index] = error
+            for indices in calls:
+                mine = [items[index] for index in indices]
+                found = await self._several(target, mine, parameters, request_id)
+                for index, outcome in zip(indices, found, strict=True):
+                    outcomes[index] = outcome
 
         # a caller who leaves cancels the group: the other items are not worth their compute
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_IN_FLIGHT, len(items))):
+            for _ in range(min(IN_FLIGHT // together(len(items)), len(items))):
                 group.create_task(worker())
         return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _several(
+        self, target: Target, items: Sequence[Any], parameters: dict[str, Any], request_id: str
+    ) -> list[TaskResult | PipelineGraphError]:
+        """The outcomes of items that share a call."""
+
+        async def ready() -> list[TaskRequest]:
+            return [TaskRequest(item, parameters, request_id, bulk=True) for item in items]
+
+        try:
+            if len(items) == 1:
+                return [await self.call(target, items[0], parameters, request_id, bulk=True)]
+            found: list[Any] = await insist(target, ready, target.handle.answer_all, True, self._timeout_s)
+            return found
+        except PipelineGraphError as error:
+            return [error] * len(items)
 
     async def stream(
         self, target: Target, item: Any, parameters: dict[str, Any], request_id: str, chat: ChatCall | None = None
@@ -217,12 +214,6 @@ class Dispatcher:
         await self._admit(target)
         request = TaskRequest(await self.fetched(item), parameters, request_id, self._low, chat)
         return ArrivingEvents(target.streaming, target.name, request, self._timeout_s)
-
-    async def _call(self, target: Target, request: TaskRequest) -> TaskResult:
-        """One call over the handle, foreign errors translated at this boundary."""
-        with translated(target.name, request.request_id):
-            result: TaskResult = await target.handle.remote(request)
-        return result
 
     async def info(self, target: Target, timeout_s: float = 10.0, method: str = "info") -> dict[str, Any]:
         """What a replica of ``target`` says of itself (``info``, ``about``), or nothing if none answers in time."""

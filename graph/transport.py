@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from deployments import errors
 from deployments.events import Step
-from deployments.payload import TaskRequest
+from deployments.payload import TaskRequest, TaskResult
 from graph.similarity import parts, regrouped
 from graph.tgi import step_json
 
@@ -47,7 +47,7 @@ class Transport(Protocol):
 class HandleTransport:
     """Calls over deployment handles, inside the Ray cluster."""
 
-    together, calls = 1, 256
+    together, calls = 8, 32
 
     def __init__(self, app_name: str, timeout_s: float) -> None:
         import ray
@@ -85,8 +85,18 @@ class HandleTransport:
         return found
 
     async def infer(self, name: str, items: Sequence[Any], parameters: dict[str, Any], bulk: bool) -> list[Any]:
-        """Straight to the model's replicas, each item by itself."""
+        """Straight to the model's replicas: texts of a dataset in one call, all else item by item."""
+        if bulk and all(isinstance(item, str) for item in items):
+            return await self._texts(name, items, parameters)
         return list(await asyncio.gather(*(self._outcome(name, item, parameters, bulk) for item in items)))
+
+    async def _texts(self, name: str, texts: Sequence[str], parameters: dict[str, Any]) -> list[Any]:
+        requests = [TaskRequest(text, parameters, bulk=True) for text in texts]
+        try:
+            found = await self._result(name, self._handle(name).answer_all.remote(requests), None)
+        except errors.PipelineGraphError as error:
+            return [error] * len(texts)
+        return [result.output if isinstance(result, TaskResult) else result for result in found]
 
     async def _outcome(self, name: str, item: Any, parameters: dict[str, Any], bulk: bool) -> Any:
         pieces = parts(item)

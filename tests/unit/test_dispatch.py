@@ -9,7 +9,7 @@ from ray.exceptions import ActorDiedError
 
 from deployments.errors import DeadlineExceededError, OverloadedError, ReplicaLostError
 from deployments.payload import TaskRequest, TaskResult
-from graph import dispatch, readiness
+from graph import dispatch, insist, readiness
 from graph.arriving import ArrivingEvents
 from graph.config import read_config
 from graph.dispatch import Dispatcher
@@ -136,7 +136,7 @@ def test_a_stream_that_cannot_go_on_fails(dispatcher: Any, outcomes: list[Any], 
 
 def test_items_of_a_list_wait_for_their_files(dispatcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list can be more than what is fetched at a time, and is then not in its own way; a single request is told."""
-    monkeypatch.setattr(dispatch, "_RETRY_S", 0)
+    monkeypatch.setattr(insist, "_RETRY_S", 0)
     refused: list[str] = []
 
     async def fetch(item: str) -> str:

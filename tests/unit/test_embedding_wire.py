@@ -160,12 +160,11 @@ def test_the_dispatcher_sends_parts_behind_single_requests(monkeypatch: pytest.M
 
 
 def test_an_error_of_a_part_is_that_of_the_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    dispatcher = _dispatcher(monkeypatch, _Handle(), EMBED)
+    class Refusing:
+        async def remote(self, request: TaskRequest) -> TaskResult:
+            raise InvalidInputError("`inputs.sentences[300]` is too long.", "inputs.sentences[300]")
 
-    async def refuse(*_: Any) -> TaskResult:
-        raise InvalidInputError("`inputs.sentences[300]` is too long.", "inputs.sentences[300]")
-
-    monkeypatch.setattr(dispatcher, "_call", refuse)
+    dispatcher = _dispatcher(monkeypatch, Refusing(), EMBED)
     item = {"source_sentence": "a", "sentences": ["b"] * 300}
     with pytest.raises(PipelineGraphError, match=r"sentences\[300\]"):
         asyncio.run(dispatcher.call(dispatcher.by_name("embed"), item, {}, "id"))
