@@ -8,6 +8,17 @@ import pytest
 from transformers import pipelines
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a cluster that fails is run once more, and named (RERUN) in the summary.
+
+    It takes two dozen processes on whatever machine there is, and what it finds broken is broken twice. All that needs
+    no cluster has one try.
+    """
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: collections of garbage, which running out of memory brings, pass it by."""
     gc.collect()

@@ -65,8 +65,7 @@ class Text2TextGenerationPipeline(Pipeline):
             if return_type not in ("text", "tensors"):
                 raise ValueError(f"`return_type` must be 'text' or 'tensors', not {return_type!r}")
             postprocess["return_type"] = return_type
-        if clean_up_tokenization_spaces is not None:
-            postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
+        postprocess["clean_up_tokenization_spaces"] = bool(clean_up_tokenization_spaces)
         if stop_sequence is not None:
             tokens = self.tokenizer.encode(stop_sequence, add_special_tokens=False)
             if len(tokens) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 from deployments.blame import explain
 from deployments.errors import InvalidInputError, InvalidParameterError
 from deployments.generation import end_tokens, generates, new_tokens, settings
-from deployments.stepwise.capture import NotSteppableError, capture, not_covered
+from deployments.stepwise.capture import NotSteppableError, capture, not_covered, prompt_length
 from deployments.stepwise.grammar import Grammars
 from deployments.stepwise.options import GenerationOptions, read_grammar
 from deployments.stepwise.row import Generation
@@ -97,10 +97,10 @@ class Admission:
             raise NotSteppableError(f"with `{setting}` all of an answer is generated at once")
         extra = []
         if options.grammar is not None:
-            length = max(1, int(inputs["input_ids"].shape[1]))  # an empty prompt becomes one token
+            length = prompt_length(self._pipe, inputs)
             extra.append(self._grammars.processor(options.grammar, end_tokens(force), length))
         found = capture(self._pipe, inputs, call.forward, options, work.emit is not None or options.details, extra)
-        if found.media is not None and not set(found.media.inputs) <= self.media:
+        if found.media is not None and not found.read and not set(found.media.inputs) <= self.media:
             raise NotSteppableError(_UNKNOWN_MEDIA)
         return found
 
@@ -136,7 +136,7 @@ class Admission:
 
     def _limit(self, work: Work, found: Generation) -> None:
         """Refuse what was asked for beyond the bounds; what was not asked for ends at them."""
-        prompt = found.input_length
+        prompt = found.rows[0].prompt_length
         most = prompt + self._within(work, prompt, found.most - prompt)
         for row in found.rows:
             row.max_length = min(row.max_length, most)
@@ -144,11 +144,12 @@ class Admission:
     def _limit_whole(self, work: Work, call: Call, force: Mapping[str, Any]) -> None:
         """The same for a call that ``generate`` runs."""
         prompt, asked = call.tokens or 0, new_tokens(force)
-        if force.get("max_new_tokens") is None:
+        if force.get("max_new_tokens") is None and not self._pipe.model.config.is_encoder_decoder:
             asked = max(0, asked - prompt)  # `max_length`, which counts both
-        if self._pipe.model.config.is_encoder_decoder or not asked:
+        if not asked:
             return
-        most = self._within(work, prompt, asked)
+        apart = self._pipe.model.config.is_encoder_decoder  # the answer's length has nothing to do with the prompt's
+        most = self._capped(work, asked) if apart else self._within(work, prompt, asked)
         if most < asked:
             self._holder(call)["max_new_tokens"] = most
 
@@ -222,8 +223,8 @@ def _why_not_steppable(pipe: Any) -> str:
     model = getattr(pipe, "model", None)
     if not generates(pipe) or not isinstance(model, GenerationMixin):
         return "the model does not generate text"
-    if model.config.is_encoder_decoder:
-        return "the model is an encoder with a decoder"
+    if model.config.is_encoder_decoder and model.main_input_name != "input_ids":
+        return "its encoder does not read text"
     if type(model).generate is not GenerationMixin.generate:
         return "the model generates in its own way"
     if not {"past_key_values", "attention_mask"} <= set(inspect.signature(model.forward).parameters):

@@ -18,10 +18,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria, StopStringCriteria
+from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.device_map import input_device
 from deployments.errors import InvalidParameterError
-from deployments.stepwise.media import read_media
+from deployments.stepwise.media import Media, read_media, read_source
 from deployments.stepwise.options import GenerationOptions
 from deployments.stepwise.row import Generation, Row, new_seed
 
@@ -49,7 +50,7 @@ _NOT_COVERED: dict[str, tuple[Any, ...]] = {
     "custom_generate": (None,),
     "generation_mode": (None, "text"),
 }
-_USUAL = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
+_USUAL = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep", "encoder_outputs"}
 
 
 class NotSteppableError(ValueError):
@@ -106,9 +107,10 @@ class _NotingModel:
     def _maybe_prepare_encoder_kwargs_for_generation(
         self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any], *_: Any
     ) -> dict[str, Any]:
-        """Leaves the media as they are: the model reads them with the prompt, on its own thread."""
-        del inputs_tensor
-        return model_kwargs
+        """Leaves media and texts as they are: the model reads them on its own thread."""
+        if not self._model.config.is_encoder_decoder:
+            return model_kwargs
+        return {**model_kwargs, "encoder_outputs": BaseModelOutput(last_hidden_state=inputs_tensor.new_zeros(1, 1, 1))}
 
     def _note(
         self,
@@ -161,27 +163,51 @@ def capture(
     model = twin.model = _NotingModel(pipe.model, pipe.tokenizer)
     model.extra = [*extra]
     if options.frequency_penalty or options.presence_penalty:
-        length = int(inputs["input_ids"].shape[1])
+        length = prompt_length(pipe, inputs)
         model.extra.insert(0, Penalties(options.frequency_penalty, options.presence_penalty, length))
     if "input_ids" in inputs and inputs["input_ids"].shape[0] != 1:
         raise NotSteppableError("its prompt is several texts")
     mine = pipe._ensure_tensor_on_device(dict(inputs), device=input_device(pipe.model))
     with torch.no_grad():
         outputs = twin._forward(mine, **forward)
-    kwargs = model.noted["kwargs"]
-    if kwargs.get("attention_mask") is not None:
-        raise NotSteppableError("its prompt is padded")
-    prompts = outputs["generated_sequence"]
+    name = "output_ids" if "output_ids" in outputs else "generated_sequence"
+    prompts = outputs[name]
     prompts = prompts.reshape(-1, prompts.shape[-1]).to(input_device(pipe.model))
-    try:
-        named = frozenset(kwargs) - _USUAL
-        media, offsets = read_media(inputs, named, kwargs.get("position_ids"), prompts.shape[-1])
-    except ValueError as error:
-        raise NotSteppableError(str(error)) from None
+    media, offsets = _beside(pipe, inputs, model.noted["kwargs"], prompts)
     _check_tokens(model.noted["processors"], pipe.model)
     outputs = pipe._ensure_tensor_on_device(outputs, device=torch.device("cpu"))
     rows = _rows(prompts, model.noted, options, tells, offsets, media is None)
     return Generation(rows, outputs, options, media)
+
+
+def prompt_length(pipe: Any, inputs: Any) -> int:
+    """Tokens with which the sequence begins that grows (>=1): the prompt, or a decoder's start."""
+    return 1 if pipe.model.config.is_encoder_decoder else max(1, int(inputs["input_ids"].shape[1]))
+
+
+def _beside(
+    pipe: Any, inputs: Any, handed: Mapping[str, Any], prompts: torch.Tensor
+) -> tuple[Media | None, tuple[int, ...]]:
+    """What is read beside the tokens of ``prompts``, and the offsets of their positions.
+
+    Args:
+        pipe: the pipeline.
+        inputs: what its ``preprocess`` gave.
+        handed: what ``generate`` hands to the model.
+        prompts: shape (rows, tokens).
+
+    Raises:
+        NotSteppableError: it cannot be kept for later.
+    """
+    named = frozenset(handed) - _USUAL
+    try:
+        if pipe.model.config.is_encoder_decoder:
+            return read_source(inputs, named, prompts), ()
+        if handed.get("attention_mask") is not None:
+            raise ValueError("its prompt is padded")
+        return read_media(inputs, named, handed.get("position_ids"), prompts.shape[-1])
+    except ValueError as error:
+        raise NotSteppableError(str(error)) from None
 
 
 def _check_tokens(processors: Sequence[LogitsProcessor], model: Any) -> None:

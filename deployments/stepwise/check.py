@@ -12,12 +12,13 @@ from deployments.stepwise.admission import Admission
 from deployments.stepwise.capture import NotSteppableError, capture
 from deployments.stepwise.options import GenerationOptions
 from deployments.stepwise.row import Generation, Row
+from deployments.stepwise.seq2seq import stepper_for
 from deployments.stepwise.stepper import Stepper
 from deployments.work import Call
 
 logger = logging.getLogger("pipeline_graph.step_check")
 
-TRIAL = {"max_new_tokens": 4, "do_sample": False}
+TRIAL = {"max_new_tokens": 4, "do_sample": False, "num_beams": 1}
 """Generation settings of the prompts."""
 _TOP = 5
 # of log-probabilities, relative to the largest, by precision
@@ -74,7 +75,7 @@ def _difference(pipe: Any, prompts: Sequence[Call]) -> tuple[str | None, frozens
 
 def _run(model: Any, generations: Sequence[Generation]) -> None:
     """One prompt begins alone, the others join it a token later: those with media each by itself."""
-    stepper = Stepper(model)
+    stepper = stepper_for(model)
     texts = [one for one in generations[1:] if one.media is None]
     alone = [[one] for one in generations[1:] if one.media is not None]
     for group in (generations[:1], *alone, texts):

@@ -22,6 +22,11 @@ class Media:
     inputs: Mapping[str, torch.Tensor]
     positions: torch.Tensor | None
 
+    @property
+    def read(self) -> int:
+        """Tokens that the model reads beside those of the prompt (>=0)."""
+        return 0
+
     def at(self, device: Any, rows: int, length: int) -> dict[str, torch.Tensor]:
         """The inputs for so many ``rows`` of the same prompt, of ``length`` tokens with what was generated."""
         found = {}
@@ -30,6 +35,37 @@ class Media:
                 value = torch.nn.functional.pad(value, (0, length - value.shape[-1]))
             found[name] = torch.cat([value.to(device)] * rows)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Source(Media):
+    """The text that the encoder of an encoder-decoder reads."""
+
+    @property
+    def read(self) -> int:
+        """Tokens of the text (>=1)."""
+        return int(self.inputs["input_ids"].shape[-1])
+
+
+def read_source(inputs: Mapping[str, Any], extra: frozenset[str], prompt: torch.Tensor) -> Source:
+    """The text of a call of an encoder-decoder.
+
+    Args:
+        inputs: what the tokenizer made.
+        extra: names of what ``generate`` hands to the model beside the text, its mask and the encoder's outputs.
+        prompt: of the decoder, shape (rows, tokens).
+
+    Raises:
+        ValueError: it cannot be kept for later; the message says what.
+    """
+    if extra:
+        raise ValueError(f"its prompt has `{min(extra)}`")
+    if prompt.shape[-1] != 1:
+        raise ValueError("its answer begins with several tokens")
+    mask = inputs.get("attention_mask")
+    if mask is not None and not bool(mask.all()):
+        raise ValueError("its prompt is padded")
+    return Source({"input_ids": inputs["input_ids"]}, None)
 
 
 def read_media(

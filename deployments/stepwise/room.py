@@ -59,7 +59,7 @@ def prompt_group(joining: Sequence[Chunk], most_tokens: int, to_run: Callable[[C
 def cost(chunks: Sequence[Chunk]) -> float:
     """Rows x the longest that one of them may get, in tokens."""
     rows = sum(len(chunk.generation.rows) for chunk in chunks)
-    return float(rows * max(chunk.generation.most for chunk in chunks))
+    return float(rows * max(chunk.generation.most + chunk.generation.read for chunk in chunks))
 
 
 def _fit(chunks: Sequence[Chunk], max_rows: int, max_cost: float) -> bool:

@@ -126,9 +126,9 @@ class Generation:
 
     Args:
         rows: at least one.
-        outputs: what the pipeline's forward would give, but for the sequences.
+        outputs: what the pipeline's forward would give, the prompts in the place of the sequences.
         options: of the call.
-        media: what its prompt has beside tokens, or None.
+        media: what its prompt has beside tokens, or what its encoder reads; or None.
         failures: forwards of the model that failed with these rows in the batch.
     """
 
@@ -141,8 +141,13 @@ class Generation:
 
     @property
     def input_length(self) -> int:
-        """Tokens of the prompt."""
-        return self.rows[0].prompt_length
+        """Tokens that the caller sent."""
+        return self.read or self.rows[0].prompt_length
+
+    @property
+    def read(self) -> int:
+        """Tokens that its encoder reads (>=0)."""
+        return self.media.read if self.media is not None else 0
 
     @property
     def most(self) -> int:
@@ -165,7 +170,8 @@ class Generation:
         padded = torch.stack(
             [torch.nn.functional.pad(row.ids[0], (0, longest - row.length), value=row.pad_id) for row in self.rows]
         )
-        return {**self.outputs, "generated_sequence": padded[None].cpu()}
+        name = "output_ids" if "output_ids" in self.outputs else "generated_sequence"
+        return {**self.outputs, name: padded[None].cpu()}
 
 
 def new_seed() -> int:

@@ -19,20 +19,20 @@ class Prefill:
     """Prompts on their way through the model, padded to the longest, some columns at a time.
 
     Args:
-        model: runs them.
+        cache: empty.
         rows: of similar length; where one tells its prompt's log-probabilities, it is the only one.
         media: of the one prompt that all the rows have, with as many tokens generated for each; it runs in one piece.
         prefixes: beginnings that need not run again.
     """
 
     def __init__(
-        self, model: Any, rows: Sequence[Row], media: Media | None = None, prefixes: Prefixes | None = None
+        self, cache: SlotCache, rows: Sequence[Row], media: Media | None = None, prefixes: Prefixes | None = None
     ) -> None:
         self.rows = list(rows)
         self.media = media
         for row in rows:
             row.prompt_logprobs = [] if not row.tokens else row.prompt_logprobs  # a prompt that begins anew
-        self.cache = SlotCache(model)
+        self.cache = cache
         self.cache.begin([row.length for row in rows])
         self.width = max(row.length for row in rows)
         self.tokens = torch.stack([torch.nn.functional.pad(row.ids[0], (self.width - row.length, 0)) for row in rows])
@@ -77,11 +77,15 @@ class Stepper:
         self._takes_positions = "position_ids" in accepted
         self._takes_last_only = "logits_to_keep" in accepted
         self.rows: list[Row] = []
-        self._cache = SlotCache(model)
+        self._cache = self._empty()
+
+    def _empty(self) -> SlotCache:
+        """A cache without rows."""
+        return SlotCache(self._model)
 
     def begin(self, rows: Sequence[Row], media: Media | None = None) -> Prefill:
         """Prompts to run, with what is known of them."""
-        return Prefill(self._model, rows, media, None if media is not None else self.prefixes)
+        return Prefill(self._empty(), rows, media, None if media is not None else self.prefixes)
 
     def prefill(self, prefill: Prefill, most: int) -> bool:
         """Run up to ``most`` tokens, padding included, of prompts; whether they are through, with a token chosen.
@@ -129,7 +133,7 @@ class Stepper:
                 if index < len(self.rows):
                     self.rows[index] = last
         if not self.rows:
-            self._cache = SlotCache(self._model)  # its buffers are as large as the longest text was
+            self._cache = self._empty()  # its buffers are as large as the longest text was
 
     def _keep(self, row: Row, cache: SlotCache, index: int) -> None:
         """What ran of a text: all but the last token."""

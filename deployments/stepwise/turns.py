@@ -20,7 +20,8 @@ from deployments.observe import Observer
 from deployments.plan import Limits, waste
 from deployments.stepwise.room import admitted, cost, prompt_group
 from deployments.stepwise.row import Generation, Row
-from deployments.stepwise.stepper import Prefill, Stepper, to_run
+from deployments.stepwise.seq2seq import stepper_for
+from deployments.stepwise.stepper import Prefill, to_run
 from deployments.work import Chunk
 
 logger = logging.getLogger("pipeline_graph.turns")
@@ -55,7 +56,7 @@ class Turns:
     """
 
     def __init__(self, model: Any, observer: Observer) -> None:
-        self._stepper = Stepper(model)
+        self._stepper = stepper_for(model)
         self._model = model
         self._observer = observer
         self._prompt_tokens = _PROMPT_TOKENS.get(input_device(model).type, _PROMPT_TOKENS_GPU)
@@ -110,7 +111,7 @@ class Turns:
         for chunk in inside:
             chunk.work.error = error
         self._live, self._joining, self._back, self._prefill = [], [], [], None
-        self._stepper = Stepper(self._model)
+        self._stepper = stepper_for(self._model)
         return inside
 
     def _inside(self) -> list[Chunk]:
@@ -143,7 +144,7 @@ class Turns:
             prefill, group = self._prefill
             started, before = time.perf_counter(), prefill.left
             through = self._stepper.prefill(prefill, budget)
-            budget -= (before - prefill.left) * len(prefill.rows)
+            budget -= (before - prefill.left) * len(prefill.rows) + group[0].generation.read
             self._note(group, prefill.rows, time.perf_counter() - started, prefill.width)
             if through:
                 self._stepper.join(prefill)

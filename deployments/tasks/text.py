@@ -8,6 +8,8 @@ from deployments.tasks.spec import TaskSpec, names
 # what `_sanitize_parameters(**tokenizer_kwargs)` hands to the tokenizer
 _TOKENIZER = names("truncation padding max_length stride add_special_tokens")
 _TEXT2TEXT = names("return_tensors return_text return_type clean_up_tokenization_spaces truncation stop_sequence")
+# of token-by-token generation; `stop_sequence` is a single token here, as upstream had it
+_STEPS = names("seed details top_n_tokens frequency_penalty presence_penalty grammar")
 # a batch pads the shorter answers, which shows in their tokens
 _WITH_PADDING = names("return_tensors return_type=tensors")
 _ANY_TEXT = Text(empty_ok=True)
@@ -134,10 +136,12 @@ ROWS = (
         _SENTENCE,
         {"max_new_tokens": 2},
         generates=True,
+        streams=True,
         single_is_listed=True,
         removed=True,
         batching="padded",
         alone_with=_WITH_PADDING,
+        added=_STEPS,
     ),
     TaskSpec(
         "translation",
@@ -146,10 +150,12 @@ ROWS = (
         _SENTENCE,
         {"max_new_tokens": 2},
         generates=True,
+        streams=True,
         single_is_listed=True,
         removed=True,
         batching="padded",
         alone_with=_WITH_PADDING,
+        added=_STEPS,
     ),
     TaskSpec(
         "text2text-generation",
@@ -158,10 +164,12 @@ ROWS = (
         _SENTENCE,
         {"max_new_tokens": 2},
         generates=True,
+        streams=True,
         single_is_listed=True,
         removed=True,
         batching="padded",
         alone_with=_WITH_PADDING,
+        added=_STEPS,
     ),
     TaskSpec(
         "fake",  # not a pipeline: the stand-in of deployments/fake.py, for load and failure tests

@@ -50,7 +50,7 @@ def server(url: str, checkpoints: Path) -> str:
     models = [served(case_of(name), checkpoints) for name in (CLASSIFY, VQA, SPEECH, WRITE, FILL, LOOK)]
     slow = {"init": {"forward_s": 0.02}, "batch": {"max_items": 4}}
     twins = _fake("twins", **slow, scale={"min_replicas": 2})
-    roomy = _fake("slow", **slow, scale={"max_ongoing_requests": 1000})
+    roomy = _fake("slow", init={"forward_s": 0.5}, batch={"max_items": 4}, scale={"max_ongoing_requests": 1000})
     deploy(url, {"models": [*models, _fake("quick"), roomy, twins]})
     return url
 
@@ -179,7 +179,7 @@ def _asked(server: str, name: str) -> int:
 
 
 def test_whoever_leaves_leaves_nothing_running(server: str, over: str | None) -> None:
-    """The rest would take a minute."""
+    """What is under way when the caller leaves would take half a minute, the rest the better part of an hour."""
     read = []
 
     def source() -> Iterator[str]:
