@@ -11,6 +11,7 @@ import asyncio
 from ray import serve
 
 from deployments.engine import Engine
+from deployments.errors import ReplicaLostError
 from deployments.work import Done, Work
 
 # Ray's queue must never hold requests back: the planner is what waits
@@ -33,7 +34,13 @@ class Batcher:
         )
 
     async def submit(self, work: Work) -> Done:
-        """Answer ``work``; cancelling the caller takes it out of the queue."""
+        """Answer ``work``; cancelling the caller takes it out of the queue.
+
+        Raises:
+            ReplicaLostError: the engine can answer no more; Serve will replace the replica, and another may answer.
+        """
+        if (reason := self.engine.unwell()) is not None:
+            raise ReplicaLostError(f"The replica that had the request can answer no more ({reason}); try again.")
         try:
             future = await self._edge(work)
             done: Done = await future

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from deployments.errors import InferenceError
 from deployments.events import Started
@@ -21,7 +21,7 @@ from deployments.observe import Observer
 from deployments.plan import Limits, cut
 from deployments.prepare import Preparer
 from deployments.stepwise.turns import Turn, Turns
-from deployments.work import Chunk, Done, Work
+from deployments.work import Chunk, Done, Work, completed
 
 logger = logging.getLogger("pipeline_graph.engine")
 
@@ -29,6 +29,7 @@ logger = logging.getLogger("pipeline_graph.engine")
 _AHEAD = 4
 _BESIDE_LIST_S = 0.1
 _STREAMED_S = 1.0
+_FAILED = "The model failed; the server's log has the cause."
 Deliver = Callable[[list[tuple[Work, Done]]], None]
 
 
@@ -113,13 +114,14 @@ class Engine:
             started = time.perf_counter()
             try:
                 chunks = self._preparer.prepare(work)
-            except Exception as error:
+                if chunks:
+                    _announce(work)
+            except BaseException as error:  # whatever it is, it must not end the thread: every caller would hang
                 work.error, chunks = error, []
             work.preprocess_s = time.perf_counter() - started
             if not chunks:
                 self._finished.put([work])
                 continue
-            _announce(work)
             with self._changed:
                 self._ready.extend(chunks)
                 self._changed.notify_all()
@@ -140,11 +142,11 @@ class Engine:
                 continue
             try:
                 self._forwarder.run(batch)
-            except Exception as error:  # whatever it is, it must not end the thread: every caller would hang
+            except BaseException as error:
                 logger.exception("a batch of %d failed as a whole", len(batch))
                 for chunk in batch:
                     chunk.work.error = error
-            done = _complete(batch)
+            done = completed(batch)
             if (heard := unfinished(batch)).works:
                 self._finished.put(heard)
             self._finished.put(done)
@@ -153,13 +155,13 @@ class Engine:
         """One token more for the running batch."""
         try:
             turn = turns.turn()
-        except Exception as error:
+        except BaseException as error:
             logger.exception("the running batch failed as a whole")
-            turn = Turn(turns.fail(error))
+            turn = Turn(turns.fail(error if isinstance(error, Exception) else InferenceError(_FAILED)))
         if turn.news:
             self._finished.put(turn)
         if turn.finished:
-            self._finished.put(_complete(turn.finished))
+            self._finished.put(completed(turn.finished))
 
     def _next_batch(self) -> list[Chunk] | None:
         """The next batch, once there is one or the running batch has a turn to take; None at the end."""
@@ -192,7 +194,7 @@ class Engine:
             streamed = _STREAMED_S if any(chunk.work.emit is not None for chunk in ready) else None
             seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in ready) else streamed
             return cut(ready, self._forwarder.limits(self.limits, seconds))
-        except Exception:
+        except BaseException:
             logger.exception("the planner failed; the oldest chunk runs alone")
             return [min(ready, key=lambda chunk: chunk.order)]
 
@@ -208,16 +210,16 @@ class Engine:
                     self._finisher.hear(works)
                 else:
                     self._deliver([(work, self._finish(work)) for work in works if not work.abandoned])
-            except Exception:
+            except BaseException:
                 logger.exception("answers could not be delivered")
 
     def _finish(self, work: Work) -> Done:
         started = time.perf_counter()
         try:
             outcome = self._finisher.finish(work)
-        except Exception as error:
+        except BaseException as error:
             work.error = error
-            outcome = InferenceError("The model failed; the server's log has the cause.")
+            outcome = InferenceError(_FAILED)
         work.postprocess_s = time.perf_counter() - started
         done = work.done(outcome)
         if work.error is not None:
@@ -234,16 +236,3 @@ def _announce(work: Work) -> None:
     if work.emit is not None:
         told = work.calls[0].told
         work.emit([Started(told.input_length if told is not None else 0)])
-
-
-def _complete(batch: Sequence[Chunk]) -> list[Work]:
-    """Requests of ``batch`` that have nothing left to run, in order; one that failed is done at once."""
-    done: dict[int, Work] = {}
-    for chunk in batch:
-        work = chunk.work
-        work.pending -= 1
-        if (work.pending == 0 or work.error is not None) and not work.handed_on:
-            done[id(work)] = work
-    for work in done.values():
-        work.handed_on = True
-    return list(done.values())

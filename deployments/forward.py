@@ -69,8 +69,10 @@ class Forwarder:
         started = time.perf_counter()
         try:
             outputs = self._forward(batch)
-            failure: Exception | None = None
-        except Exception as error:
+            failure: BaseException | None = None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as a tokenizer's panic
             failure = error
         if failure is None:
             spent = time.perf_counter() - started
@@ -81,7 +83,7 @@ class Forwarder:
         # outside of the handler, whose traceback would hold the tensors of the failed try
         self._recover(batch, failure)
 
-    def _recover(self, batch: Sequence[Chunk], failure: Exception) -> None:
+    def _recover(self, batch: Sequence[Chunk], failure: BaseException) -> None:
         if device_lost(failure):
             self.lost = type(failure).__name__
         out_of_memory = is_out_of_memory(failure)

@@ -74,14 +74,18 @@ class Preparer:
             options, parameters = split_options(parameters)
         try:
             self._pipe._sanitize_parameters(**copy.deepcopy(parameters))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise explain_parameters(error) from error
         try:
             work.template = self.read(work.inputs, parameters)
             work.calls = list(_placeholders(work.template))
             work.bulk = work.bulk or len(work.calls) > _MANY_CALLS  # stands behind single requests, as a list does
             chunks = [chunk for call in work.calls for chunk in self._named(work, call, options)]
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a tokenizer's panic is no `Exception`
             raise explain(error) from error
         work.pending = len(chunks)
         return chunks

@@ -7,7 +7,7 @@ those of different requests may share a batch of the model.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -115,7 +115,7 @@ class Work:
     handed_on: bool = False
     told: str = ""  # of a streamed transcript, the text that was emitted
     heard: int = 0  # and the pieces that were through the model by then
-    error: Exception | None = None
+    error: BaseException | None = None
     preprocess_s: float = 0.0
     forward_s: float = 0.0
     postprocess_s: float = 0.0
@@ -164,3 +164,16 @@ class Chunk:
     def order(self) -> tuple[float, int]:
         """That of its request."""
         return self.work.order
+
+
+def completed(batch: Sequence[Chunk]) -> list[Work]:
+    """Requests of ``batch``, which ran, that have nothing left to run, in order; one that failed is done at once."""
+    done: dict[int, Work] = {}
+    for chunk in batch:
+        work = chunk.work
+        work.pending -= 1
+        if (work.pending == 0 or work.error is not None) and not work.handed_on:
+            done[id(work)] = work
+    for work in done.values():
+        work.handed_on = True
+    return list(done.values())
