@@ -14,7 +14,7 @@ from deployments import collate, similarity
 from deployments.blame import explain, explain_parameters
 from deployments.errors import InvalidInputError, PayloadTooLargeError
 from deployments.generation import new_tokens, prompt_matters, settings
-from deployments.keys import value_key
+from deployments.keys import parameters_key
 from deployments.stepwise.admission import Admission
 from deployments.stepwise.options import GenerationOptions, split_options
 from deployments.tasks import TaskSpec
@@ -160,7 +160,7 @@ class Preparer:
             given = work.parameters.get(name)
             if given not in (None, False) and value in ("", given):
                 return None
-        return value_key(call.forward)
+        return parameters_key(call.forward)
 
 
 def bounded(rows: Iterable[Any]) -> list[Any]:
