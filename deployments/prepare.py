@@ -12,6 +12,7 @@ from typing import Any
 
 from deployments import collate, similarity
 from deployments.blame import explain, explain_parameters
+from deployments.dual_encoder import label_width
 from deployments.errors import InvalidInputError, PayloadTooLargeError
 from deployments.generation import new_tokens, prompt_matters, settings
 from deployments.keys import parameters_key
@@ -147,7 +148,9 @@ class Preparer:
         if shared is None or self.mode == "alone":
             return Chunk(work, call, index, row, size, None)
         signature = collate.signature(row, self._mode_for(force))
-        return Chunk(work, call, index, row, size, None if signature is None else (shared, signature))
+        if signature is None:
+            return Chunk(work, call, index, row, size, None)
+        return Chunk(work, call, index, row, size, (shared, signature, label_width(self._pipe, row)))
 
     def _mode_for(self, force: Mapping[str, Any]) -> BatchMode:
         """Only prompts of one length share a batch where the generation looks at padding."""
