@@ -19,9 +19,10 @@ from deployments.forward import Forwarder
 from deployments.hearing import Unfinished, unfinished
 from deployments.observe import Observer
 from deployments.plan import Limits, cut
-from deployments.prepare import Preparer
+from deployments.prepare import MOST_PIECE_BYTES, Preparer
+from deployments.ready import Ready
 from deployments.stepwise.turns import Turn, Turns
-from deployments.work import Chunk, Done, Work, completed
+from deployments.work import MANY_CHUNKS, Chunk, Done, Work, completed
 
 logger = logging.getLogger("pipeline_graph.engine")
 
@@ -56,7 +57,7 @@ class Engine:
         self._preparer, self._forwarder, self._finisher = stages
         self._observer, self._deliver, self._turns = observer, deliver, turns
         self._arrived: queue.PriorityQueue[tuple[tuple[float, int], Work | None]] = queue.PriorityQueue()
-        self._ready: list[Chunk] = []
+        self._ready = Ready()
         self._changed = threading.Condition()
         self._finished: queue.SimpleQueue[list[Work] | Turn | Unfinished | None] = queue.SimpleQueue()
         self._stopping = False
@@ -72,13 +73,17 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Requests not yet prepared, and chunks not yet in the model."""
-        return self._arrived.qsize() + len(self._ready)
+        """Requests not yet prepared, and chunks not yet in the model, without those whose callers left."""
+        return self._unprepared() + len(self._ready.waiting())
+
+    def _unprepared(self) -> int:
+        return sum(work is not None and not work.abandoned for _, work in list(self._arrived.queue))
 
     def work(self) -> dict[str, float]:
         """Seconds of the model for what waits, texts that are generated token by token left out, and for one row."""
-        cost, sizes = self._forwarder.cost, [one.size for one in list(self._ready) if one.generation is None]
-        waiting_s = cost.seconds_for(sizes, self.limits.max_items) + self._arrived.qsize() * cost.row_s
+        cost = self._forwarder.cost
+        sizes = [one.size for one in self._ready.waiting() if one.generation is None]
+        waiting_s = cost.seconds_for(sizes, self.limits.max_items) + self._unprepared() * cost.row_s
         return {"waiting_s": waiting_s, "request_s": cost.row_s}
 
     @property
@@ -123,13 +128,16 @@ class Engine:
                 self._finished.put([work])
                 continue
             with self._changed:
-                self._ready.extend(chunks)
+                self._ready.part = max(MANY_CHUNKS, self.limits.max_items)
+                self._ready.add(chunks)
                 self._changed.notify_all()
 
     def _enough_ready(self) -> bool:
         limits = self.limits
-        many = len(self._ready) >= _AHEAD * limits.max_items
-        return many or sum(chunk.size for chunk in self._ready) >= _AHEAD * limits.max_padded_cost
+        chunks = self._ready.alone()  # whoever asks for little need not wait for the rest of a long request
+        if len(chunks) >= _AHEAD * limits.max_items or self._ready.held >= MOST_PIECE_BYTES:
+            return True
+        return sum(chunk.size for chunk in chunks) >= _AHEAD * limits.max_padded_cost
 
     def _model_loop(self) -> None:
         while True:
@@ -170,17 +178,15 @@ class Engine:
                 self._changed.wait_for(lambda: self._stopping or self._ready or self._generates())
                 if self._stopping:
                     return None
-                # nobody waits for these any more
-                self._ready = [chunk for chunk in self._ready if not (chunk.work.abandoned or chunk.work.error)]
+                self._ready.sweep()
                 if self._ready or self._generates():
                     break
                 self._changed.notify_all()
-            stepwise = [chunk for chunk in self._ready if chunk.generation is not None]
-            others = [chunk for chunk in self._ready if chunk.generation is None]
+            stepwise = [chunk for chunk in self._ready.chunks if chunk.generation is not None]
+            others = [chunk for chunk in self._ready.chunks if chunk.generation is None]
             batch = self._cut(others) if others else []
             admitted = self._turns.admit(stepwise, self.limits) if self._turns is not None else []
-            chosen = set(map(id, [*batch, *admitted]))
-            self._ready = [chunk for chunk in self._ready if id(chunk) not in chosen]
+            self._ready.take([*batch, *admitted])
             self._changed.notify_all()
         return batch
 

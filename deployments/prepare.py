@@ -22,7 +22,7 @@ from deployments.tasks import TaskSpec
 from deployments.tasks.spec import BatchMode
 from deployments.tensors import unpack_tensors
 from deployments.usage import read_tokens
-from deployments.work import Call, Chunk, Combined, Work
+from deployments.work import MANY_CHUNKS, Call, Chunk, Combined, Work
 
 _MANY_CALLS = 16
 MOST_PIECES, MOST_PIECE_BYTES = 20_000, 2**31
@@ -82,12 +82,13 @@ class Preparer:
         try:
             work.template = self.read(work.inputs, parameters)
             work.calls = list(_placeholders(work.template))
-            work.bulk = work.bulk or len(work.calls) > _MANY_CALLS  # stands behind single requests, as a list does
             chunks = [chunk for call in work.calls for chunk in self._named(work, call, options)]
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a tokenizer's panic is no `Exception`
             raise explain(error) from error
+        # stands behind single requests, as a list does
+        work.bulk = work.bulk or len(work.calls) > _MANY_CALLS or len(chunks) > MANY_CHUNKS
         work.pending = len(chunks)
         return chunks
 

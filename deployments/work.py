@@ -15,6 +15,8 @@ from deployments.payload import Usage
 
 # seconds by which items of a long list stand behind single requests that arrive in the meantime
 BULK_HANDICAP_S = 5.0
+MANY_CHUNKS = 64
+"""Of one request; one of more stands behind single requests, and comes to the model by so many."""
 
 Outcome: TypeAlias = Any  # the pipeline's answer, or a PipelineGraphError
 
@@ -94,7 +96,7 @@ class Work:
         inputs: decoded, in the pipeline's call form.
         parameters: merged call parameters.
         request_id: for the log.
-        bulk: an item of a list; single requests go before it for `BULK_HANDICAP_S`.
+        bulk: an item of a list, or of very many chunks; single requests go before it for `BULK_HANDICAP_S`.
         emit: takes the events of a streamed answer (`deployments.events`) as they come; called on threads of the
             engine.
     """
@@ -126,7 +128,11 @@ class Work:
     @property
     def order(self) -> tuple[float, int]:
         """Sorts oldest first. The handicap is bounded, so a flood of single requests cannot starve a list."""
-        return self.arrived_s + BULK_HANDICAP_S * self.bulk, self.number
+        return self.order_since(self.arrived_s)
+
+    def order_since(self, since_s: float) -> tuple[float, int]:
+        """That of a part which waits since then."""
+        return since_s + BULK_HANDICAP_S * self.bulk, self.number
 
     def done(self, outcome: Outcome) -> Done:
         """The outcome with this work's figures."""
@@ -146,6 +152,7 @@ class Chunk:
         inputs: of the model, batch dimension 1.
         size: what it costs, in the task's unit (tokens, pixels, seconds).
         group: chunks of equal group may share a batch; None shares with nobody.
+        since_s: when it came in, where its request comes in by parts; None: with its request.
     """
 
     work: Work
@@ -154,6 +161,7 @@ class Chunk:
     inputs: Mapping[str, Any]
     size: float
     group: Hashable
+    since_s: float | None = None
 
     @property
     def generation(self) -> Any:
@@ -162,8 +170,8 @@ class Chunk:
 
     @property
     def order(self) -> tuple[float, int]:
-        """That of its request."""
-        return self.work.order
+        """That of its request, or of its part of it."""
+        return self.work.order if self.since_s is None else self.work.order_since(self.since_s)
 
 
 def completed(batch: Sequence[Chunk]) -> list[Work]:

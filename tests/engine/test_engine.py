@@ -11,6 +11,7 @@ import torch
 from deployments.errors import InferenceError, InvalidInputError, InvalidParameterError, PayloadTooLargeError
 from deployments.fake import FakePipeline
 from deployments.work import Work
+from tests.engine.conftest import PATIENCE_S
 
 
 def _works(*inputs: Any, bulk: bool = False, **parameters: Any) -> list[Work]:
@@ -195,6 +196,80 @@ def test_single_request_goes_before_the_items_of_a_long_list(serve_pipe: Any) ->
     # at most what was prepared when it came, and the batch in the model
     assert at <= 6
     assert [row for rows in pipe.forwards for row in rows if row.startswith("list")] == [w.inputs for w in listed]
+
+
+class Pieces(Sized):
+    """Cuts an input of the form ``name*count`` into so many pieces; its answer tells the order of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Any = lambda: None
+
+    def preprocess(self, inputs: Any) -> Any:
+        """The pieces, all of one size."""
+        name, _, count = str(inputs).partition("*")
+        for index in range(int(count or 1)):
+            yield {"echo": f"{name}-{index}" if count else name, "input_ids": torch.zeros(1, 4)}
+
+    def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+        """Calls ``then`` in the third forward after the first."""
+        outputs = super().forward(model_inputs, **parameters)
+        if len(self.forwards) == 4:
+            self.then()
+        return outputs
+
+    def postprocess(self, model_outputs: Any) -> Any:
+        """The pieces in order."""
+        return [output["echo"] for output in model_outputs]
+
+
+@pytest.mark.parametrize("long", [["a*1600"], ["a*1600", "b*1600", "c*500"]])
+def test_single_request_goes_before_the_pieces_of_long_ones(
+    long: list[str], serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while they run, and is in the next forward, however many of their pieces there are."""
+    monkeypatch.setattr("deployments.work.BULK_HANDICAP_S", 1e6)  # however slow this machine is
+    pipe = Pieces()
+    served = serve_pipe(pipe, max_items=32)
+    served.runner.finisher._chunked = True
+    single = Work("single", {})
+
+    def come() -> None:
+        served.engine.submit(single)
+        with served.engine._changed:
+            inside = served.engine._ready.chunks
+            assert served.engine._changed.wait_for(lambda: any(chunk.work is single for chunk in inside), PATIENCE_S)
+
+    pipe.then = come
+    release = served.hold()
+    works = _works(*long)
+    for work in works:
+        served.engine.submit(work)
+    served.prepared(sum(int(one.partition("*")[2]) for one in long))
+    assert served.engine.waiting == sum(int(one.partition("*")[2]) for one in long)
+    release()
+    answers = [done.outcome for done in served.answers.of([*works, single])]
+    assert next(index for index, rows in enumerate(pipe.forwards) if "single" in rows) == 4
+    for one, answer in zip(long, answers, strict=False):
+        name, _, count = one.partition("*")
+        assert answer == [f"{name}-{index}" for index in range(int(count))]
+    assert answers[-1] == ["single"]
+
+
+def test_caller_of_a_long_request_who_leaves_takes_all_of_it_along(serve_pipe: Any) -> None:
+    pipe = Pieces()
+    served = serve_pipe(pipe, max_items=32)
+    served.runner.finisher._chunked = True
+    release = served.hold()
+    work, last = _works("a*1600", "last")
+    for one in (work, last):
+        served.engine.submit(one)
+    served.prepared(1601)
+    work.abandoned = True
+    assert served.engine.waiting == 1
+    release()
+    assert served.answers.of([last])[0].outcome == ["last"]
+    assert pipe.forwards == [["first"], ["last"]]
 
 
 def test_long_text_is_answered_in_a_flood_of_short_ones(serve_pipe: Any) -> None:
