@@ -9,6 +9,7 @@ exception.
 import asyncio
 
 from ray import serve
+from ray.serve.context import _get_internal_replica_context
 
 from deployments.engine import Engine
 from deployments.errors import ReplicaLostError
@@ -28,6 +29,7 @@ class Batcher:
 
     def __init__(self, engine: Engine, inbox: "Inbox") -> None:
         self.engine = engine
+        engine.patience_s = _patience_s
         self._inbox = inbox
         self._edge = serve.batch(max_batch_size=4096, batch_wait_timeout_s=0, max_concurrent_batches=_EDGE_BATCHES)(
             self._take
@@ -65,6 +67,12 @@ class Batcher:
             if not work.abandoned:
                 self.engine.submit(work)
         return futures
+
+
+def _patience_s() -> float | None:
+    """Seconds that a caller waits at most: what a replica that goes has to finish its answers (`graph.app.build`)."""
+    context = _get_internal_replica_context()
+    return None if context is None else context._deployment_config.graceful_shutdown_timeout_s
 
 
 class Inbox:

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from deployments.errors import InferenceError, InvalidInputError, InvalidParameterError, PayloadTooLargeError
+from deployments.errors import (
+    InferenceError,
+    InvalidInputError,
+    InvalidParameterError,
+    PayloadTooLargeError,
+    ReplicaLostError,
+)
 from deployments.fake import FakePipeline
-from deployments.work import Work
+from deployments.work import Call, Chunk, Work
+from tests.engine.causal import causal_pipeline
 from tests.engine.conftest import PATIENCE_S
 
 
@@ -301,6 +308,116 @@ def test_lost_device_is_told(serve_pipe: Any) -> None:
     (outcome,) = served.ask(*_works("a"))
     assert type(outcome) is InferenceError
     assert "device" in served.engine.unwell()
+
+
+def test_who_waits_when_the_device_is_lost_may_ask_another_replica_and_who_was_in_it_not(serve_pipe: Any) -> None:
+    """What was in the batch may be what ended the device: elsewhere it would end the next one."""
+
+    class Lost(Sized):
+        def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+            outputs = super().forward(model_inputs, **parameters)
+            if "poison" in model_inputs["echo"]:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            return outputs
+
+    pipe = Lost()
+    served = serve_pipe(pipe, max_items=2)
+    outcomes = _flood(served, _works("before", "poison", "later1", "later2", "later3"))
+    assert [type(outcome) for outcome in outcomes] == [InferenceError] * 2 + [ReplicaLostError] * 3
+    assert pipe.forwards == [["first"], ["before", "poison"]]  # nothing runs on a lost device
+    assert type(served.ask(*_works("after"))[0]) is ReplicaLostError
+
+
+def test_lost_running_batch_is_told_to_who_waits(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_pipe(causal_pipeline("llama"), "text-generation", check=True)
+    greedy = {"max_new_tokens": 3, "do_sample": False}
+
+    def lost(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(served.turns._stepper, "prefill", lost)
+    assert type(served.ask(Work("Once", greedy))[0]) is InferenceError
+    assert "device" in served.engine.unwell()
+    assert type(served.ask(Work("Once", greedy))[0]) is ReplicaLostError
+
+
+@pytest.mark.parametrize(
+    ("stage", "thread"), [("preprocess", "prepare"), ("forward", "model"), ("postprocess", "finish")]
+)
+def test_stage_that_hangs_is_told_once_all_its_callers_are_gone(
+    stage: str, thread: str, serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of its own."""
+    now = [0.0]
+    monkeypatch.setattr("deployments.watch.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    hangs, go = threading.Event(), threading.Event()
+
+    class Hanging(Sized):
+        pass
+
+    def hang(self: Any, *args: Any, **parameters: Any) -> Any:
+        hangs.set()
+        assert go.wait(PATIENCE_S)
+        return getattr(Sized, stage)(self, *args, **parameters)
+
+    setattr(Hanging, stage, hang)
+    served = serve_pipe(Hanging())
+    served.engine.patience_s = lambda: 300.0
+    (work,) = _works("a")
+    served.engine.submit(work)
+    assert hangs.wait(PATIENCE_S)
+    now[0] = 599.0
+    assert served.engine.unwell() is None
+    now[0] = 601.0
+    assert served.engine.unwell() == f"the {thread} thread has been at one piece of work for 601 s"
+    served.engine.patience_s = lambda: 3600.0  # configured anew
+    assert served.engine.unwell() is None
+    served.engine.patience_s = lambda: 300.0
+    go.set()
+    assert served.answers.of([work])[0].outcome == {"echo": "a"}
+    now[0] = 99_999.0
+    assert served.ask(*_works("b")) == [{"echo": "b"}]
+    assert served.engine.unwell() is None
+
+
+def test_forward_that_tells_tokens_does_not_hang(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("deployments.watch.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    seen: list[str | None] = []
+
+    class Long(Sized):
+        def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+            for _ in range(5):
+                now[0] += 500.0
+                served.engine._forwarder.news(chunk, 0)
+                now[0] += 500.0
+                seen.append(served.engine.unwell())
+            return super().forward(model_inputs, **parameters)
+
+    served = serve_pipe(Long())
+    served.engine.patience_s = lambda: 300.0
+    (work,) = _works("a")
+    chunk = Chunk(work, Call("a", {}, {}, {}), 0, {}, 1.0, None)
+    served.ask(work)
+    assert seen == [None] * 5
+
+
+def test_ceiling_of_memory_never_rises(serve_pipe: Any) -> None:
+    """A chunk that is larger than the ceiling runs alone; its batches say nothing of smaller ones."""
+    forwarder = serve_pipe(Sized()).runner.forwarder
+    call = Call("a", {}, {"sleep_s": 0.0, "fail_on": None}, {})
+    call.outputs = [None]
+
+    def fails(size: float) -> None:
+        chunks = [Chunk(Work("a", {}), call, 0, {"echo": "a"}, size, None) for _ in range(2)]
+        forwarder._recover(chunks, torch.OutOfMemoryError("no memory"))
+
+    fails(8.0)
+    assert forwarder.ceiling == 8.0
+    fails(100.0)
+    assert forwarder.ceiling == 8.0
+    fails(2.0)
+    assert forwarder.ceiling == 2.0
 
 
 def test_stage_times_add_up(serve_pipe: Any) -> None:

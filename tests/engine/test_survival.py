@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -85,15 +86,15 @@ def test_panic_over_parameters_is_the_callers(serve_pipe: Any) -> None:
         ("_preparer", "prepare"),
         ("_forwarder", "run"),
         ("_forwarder", "limits"),
-        ("_finisher", "finish"),
-        ("_engine", "_deliver"),
+        ("_delivery._finisher", "finish"),
+        ("_delivery", "_deliver"),
     ],
 )
 def test_whatever_is_raised_in_a_loop_does_not_end_it(
     owner: str, name: str, serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve_pipe(FakePipeline())
-    part: Any = served.engine if owner == "_engine" else getattr(served.engine, owner)
+    part: Any = attrgetter(owner)(served.engine)
     raised = threading.Event()
 
     def once(*_: Any) -> Any:

@@ -174,6 +174,17 @@ def test_engine_that_can_answer_no_more_keeps_nobody_waiting(
     runs(main())
 
 
+def test_engine_knows_how_long_its_callers_wait(batcher_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the application tells its replicas, and tells them anew."""
+    batcher = batcher_of(Model())
+    for seconds in (300.0, 3600.0):
+        config = DeploymentConfig(graceful_shutdown_timeout_s=seconds)
+        monkeypatch.setattr(context._INTERNAL_REPLICA_CONTEXT, "_deployment_config", config)
+        assert batcher.engine.patience_s() == seconds
+    monkeypatch.setattr(context, "_INTERNAL_REPLICA_CONTEXT", None)
+    assert batcher.engine.patience_s() is None
+
+
 def test_event_loop_stays_free_while_the_model_runs(runs: Any, batcher_of: Any) -> None:
     """The model waits for what only the event loop can do."""
 
