@@ -205,17 +205,19 @@ class Engine:
                 if self._ready or self._generates():
                     break
                 self._changed.notify_all()
-            batch, admitted = self._chosen()
+            ready = list(self._ready.chunks)
+        batch, admitted = self._chosen(ready)  # others may be prepared meanwhile; only this thread takes any out
+        with self._changed:
             self._ready.take([*batch, *admitted])
             self._changed.notify_all()
         return batch
 
-    def _chosen(self) -> tuple[list[Chunk], list[Chunk]]:
-        """Of what is ready, the next batch, and those that join the running batch; all, where nothing can run."""
+    def _chosen(self, ready: list[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
+        """Of ``ready``, the next batch, and those that join the running batch; all, where nothing can run."""
         if self._lost is not None:
-            return list(self._ready.chunks), []
-        stepwise = [chunk for chunk in self._ready.chunks if chunk.generation is not None]
-        others = [chunk for chunk in self._ready.chunks if chunk.generation is None]
+            return ready, []
+        stepwise = [chunk for chunk in ready if chunk.generation is not None]
+        others = [chunk for chunk in ready if chunk.generation is None]
         batch = self._cut(others) if others else []
         return batch, self._turns.admit(stepwise, self.limits) if self._turns is not None else []
 

@@ -16,6 +16,7 @@ from deployments.errors import (
     ReplicaLostError,
 )
 from deployments.fake import FakePipeline
+from deployments.plan import cut
 from deployments.work import Call, Chunk, Work
 from tests.engine.causal import causal_pipeline
 from tests.engine.conftest import PATIENCE_S
@@ -296,6 +297,24 @@ def test_planner_that_fails_ends_nothing(serve_pipe: Any, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("deployments.engine.cut", broken)
     assert serve_pipe(FakePipeline()).ask(*_works("a", "b"))[1]["echo"] == "b"
+
+
+def test_requests_are_prepared_while_the_planner_plans(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_pipe(FakePipeline())
+    first, second = _works("first", "second")
+
+    def slow(ready: Any, limits: Any) -> Any:
+        monkeypatch.undo()
+        served.engine.submit(second)
+        served.prepared(2)
+        return cut(ready, limits)
+
+    monkeypatch.setattr("deployments.engine.cut", slow)
+    served.engine.submit(first)
+    assert [done.outcome for done in served.answers.of([first, second])] == [
+        {"echo": "first", "batch_size": 1},
+        {"echo": "second", "batch_size": 1},
+    ]
 
 
 def test_lost_device_is_told(serve_pipe: Any) -> None:
