@@ -302,11 +302,13 @@ def test_planner_that_fails_ends_nothing(serve_pipe: Any, monkeypatch: pytest.Mo
 def test_requests_are_prepared_while_the_planner_plans(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_pipe(FakePipeline())
     first, second = _works("first", "second")
+    add, added, seen = served.engine._ready.add, threading.Event(), []
 
     def slow(ready: Any, limits: Any) -> Any:
         monkeypatch.undo()
+        monkeypatch.setattr(served.engine._ready, "add", lambda chunks: (add(chunks), added.set()))
         served.engine.submit(second)
-        served.prepared(2)
+        seen.append(added.wait(PATIENCE_S))
         return cut(ready, limits)
 
     monkeypatch.setattr("deployments.engine.cut", slow)
@@ -315,6 +317,7 @@ def test_requests_are_prepared_while_the_planner_plans(serve_pipe: Any, monkeypa
         {"echo": "first", "batch_size": 1},
         {"echo": "second", "batch_size": 1},
     ]
+    assert seen == [True]
 
 
 def test_lost_device_is_told(serve_pipe: Any) -> None:
