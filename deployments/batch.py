@@ -9,8 +9,10 @@ exception.
 import asyncio
 
 from ray import serve
+from ray.serve.context import _get_internal_replica_context
 
 from deployments.engine import Engine
+from deployments.errors import ReplicaLostError
 from deployments.work import Done, Work
 
 # Ray's queue must never hold requests back: the planner is what waits
@@ -27,13 +29,20 @@ class Batcher:
 
     def __init__(self, engine: Engine, inbox: "Inbox") -> None:
         self.engine = engine
+        engine.patience_s = _patience_s
         self._inbox = inbox
         self._edge = serve.batch(max_batch_size=4096, batch_wait_timeout_s=0, max_concurrent_batches=_EDGE_BATCHES)(
             self._take
         )
 
     async def submit(self, work: Work) -> Done:
-        """Answer ``work``; cancelling the caller takes it out of the queue."""
+        """Answer ``work``; cancelling the caller takes it out of the queue.
+
+        Raises:
+            ReplicaLostError: the engine can answer no more; Serve will replace the replica, and another may answer.
+        """
+        if (reason := self.engine.unwell()) is not None:
+            raise ReplicaLostError(f"The replica that had the request can answer no more ({reason}); try again.")
         try:
             future = await self._edge(work)
             done: Done = await future
@@ -58,6 +67,12 @@ class Batcher:
             if not work.abandoned:
                 self.engine.submit(work)
         return futures
+
+
+def _patience_s() -> float | None:
+    """Seconds that a caller waits at most: what a replica that goes has to finish its answers (`graph.app.build`)."""
+    context = _get_internal_replica_context()
+    return None if context is None else context._deployment_config.graceful_shutdown_timeout_s
 
 
 class Inbox:

@@ -12,7 +12,7 @@ import torch
 from PIL.Image import Image
 
 from deployments.errors import PipelineGraphError
-from deployments.run import PipelineRunner, failed
+from deployments.run import PipelineRunner
 from deployments.tasks.spec import BatchMode
 from deployments.work import Chunk
 
@@ -43,13 +43,19 @@ def choose_mode(runner: PipelineRunner, example: Any, parameters: dict[str, Any]
 
 
 def _narrow(runner: PipelineRunner, example: Any, parameters: dict[str, Any]) -> None:
-    preparer = runner.preparer
+    preparer, name = runner.preparer, runner.config.name
     while preparer.mode != "alone":
         trials = _trials(example, preparer.mode)
-        difference = _difference(runner, trials, parameters)
+        try:
+            difference = _difference(runner, trials, parameters)
+        except PipelineGraphError as error:  # a trial that this model does not take shows nothing
+            logger.warning("%s: whether %s batches are right could not be checked: %s", name, preparer.mode, error)
+            unsure = f"{preparer.mode} batches could not be checked at start: {error}"
+            runner.mode_reason = "; ".join(filter(None, [runner.mode_reason, unsure]))
+            return
         if difference is None:
             return
-        logger.warning("%s: batching %s is off: %s", runner.config.name, preparer.mode, difference)
+        logger.warning("%s: batching %s is off: %s", name, preparer.mode, difference)
         runner.mode_reason = f"{preparer.mode} batches differ from single answers in the check at start: {difference}"
         preparer.mode = _STRICTER[preparer.mode]
 
@@ -97,16 +103,17 @@ def _varied(value: Any) -> Any:
 
 
 def _difference(runner: PipelineRunner, trials: Sequence[Any], parameters: dict[str, Any]) -> str | None:
-    """What differs between single and batched answers, in words; None if nothing does."""
-    try:
-        single = [runner.run_together([one], parameters) for one in trials]
-        outcomes, chunks = runner.run_together(trials, parameters)
-    except PipelineGraphError as error:  # a trial that this model does not take shows nothing
-        logger.info("%s: the batching check was not possible: %s", runner.config.name, error)
-        return None
+    """What differs between single and batched answers, in words; None if nothing does.
+
+    Raises:
+        PipelineGraphError: the model does not answer a trial alone.
+    """
+    single = [runner.run_together([one], parameters) for one in trials]
+    outcomes, chunks = runner.run_together(trials, parameters)
     alone = [outcome for outcomes, _ in single for outcome in outcomes]
-    if any(failed(outcome) for outcome in alone):
-        return None
+    for outcome in alone:
+        if isinstance(outcome, PipelineGraphError):
+            raise outcome
     return _compared(alone, outcomes) or _outputs_compared([chunk for _, part in single for chunk in part], chunks)
 
 

@@ -19,6 +19,7 @@ from deployments.errors import (
 )
 
 _MODULE_CALL = "_call_impl"  # torch.nn.Module.__call__
+_PANIC = "PanicException"  # of Rust, no `Exception` and of no module: tokenizers refuse a wrong `stride` with it
 _CALLER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, TemplateError)
 _INSTALL = {
     "pytesseract": "pip install pytesseract, and the program tesseract (Debian: apt-get install tesseract-ocr); "
@@ -54,6 +55,10 @@ def explain(error: BaseException, tokens: int | None = None, most_tokens: int | 
             "inputs",
         )
     frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    if type(error).__name__ == _PANIC and _MODULE_CALL not in frames:
+        return InvalidInputError(
+            f"The tokenizer cannot take this input with these parameters: {_first_line(error)}", "inputs"
+        )
     caller = isinstance(error, _CALLER_ERRORS) or type(error).__name__ == "PipelineException"
     if caller and _MODULE_CALL not in frames:  # the model itself was not running
         if "generate" in frames:
@@ -62,7 +67,7 @@ def explain(error: BaseException, tokens: int | None = None, most_tokens: int | 
     return InferenceError("The model failed on this input; the server's log has the cause under this request id.")
 
 
-def explain_parameters(error: Exception) -> PipelineGraphError:
+def explain_parameters(error: BaseException) -> PipelineGraphError:
     """The error for what ``_sanitize_parameters`` raised."""
     if isinstance(error, PipelineGraphError):
         return error

@@ -16,6 +16,8 @@ from deployments.tasks import TaskSpec
 
 TASKS = ("zero-shot-image-classification", "zero-shot-audio-classification")
 _CACHED_LABELS = 4096
+_AT_ONCE = 64  # labels in one forward of the text side: a request may have thousands
+_UNREAD_PADDING = ("clip", "clap")  # whose text side pools at the end token or at the first, and reads no padding
 
 
 class DualEncoder:
@@ -41,18 +43,18 @@ class DualEncoder:
 
     def _joined(self, sets: Sequence[Any]) -> tuple[Any, list[list[int]]]:
         """One encoding with each different label text once, and where the labels of each set are in it."""
-        numbers: dict[tuple[int, ...], int] = {}
+        numbers: dict[tuple[Any, ...], int] = {}
         texts: list[dict[str, Any]] = []
         spans: list[list[int]] = []
-        # SigLIP reads the padding of its fixed width too, so it stays where all are of one width
+        # SigLIP reads the padding of its fixed width too, so it stays where all are of one width (`label_width`)
         one_width = len({encoded["input_ids"].shape[1] for encoded in sets}) == 1
         for encoded in sets:
             span = []
             for index in range(encoded["input_ids"].shape[0]):
                 mask = None if one_width else encoded.get("attention_mask")
-                keep = slice(None) if mask is None else mask[index].bool()
-                text = {key: value[index][keep].tolist() for key, value in encoded.items()}
-                number = numbers.setdefault(tuple(text["input_ids"]), len(numbers))
+                own = _unpadded(mask[index]) if mask is not None else None
+                text = {key: value[index][:own].tolist() for key, value in encoded.items()}
+                number = numbers.setdefault((*map(tuple, text.values()),), len(numbers))
                 if number == len(texts):
                     texts.append(text)
                 span.append(number)
@@ -65,10 +67,12 @@ class LabelCache:
 
     Args:
         encode: the text model's own ``forward``.
+        reads_padding: whether padding is part of the text to it.
     """
 
-    def __init__(self, encode: Any) -> None:
+    def __init__(self, encode: Any, reads_padding: bool) -> None:
         self._encode = encode
+        self._reads_padding = reads_padding
         self._known: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
         self.enabled = True
 
@@ -77,16 +81,17 @@ class LabelCache:
         plain = all(value is None or value is False or name == "return_dict" for name, value in rest.items())
         if not self.enabled or input_ids is None or torch.is_grad_enabled() or not plain:
             return self._encode(input_ids=input_ids, attention_mask=attention_mask, **rest)
-        keys = _keys(input_ids, attention_mask)
+        keys = self._keys(input_ids, attention_mask)
         missing = [index for index, key in enumerate(keys) if key not in self._known]
-        if missing:
-            mask = None if attention_mask is None else attention_mask[missing]
-            found = self._encode(input_ids=input_ids[missing], attention_mask=mask, **rest)
+        for start in range(0, len(missing), _AT_ONCE):
+            some = missing[start : start + _AT_ONCE]
+            mask = None if attention_mask is None else attention_mask[some]
+            found = self._encode(input_ids=input_ids[some], attention_mask=mask, **rest)
             pooled = getattr(found, "pooler_output", None)
             if pooled is None:  # not a text model of this kind
                 self.enabled = False
                 return self._encode(input_ids=input_ids, attention_mask=attention_mask, **rest)
-            for index, row in zip(missing, pooled, strict=True):
+            for index, row in zip(some, pooled, strict=True):
                 self._known[keys[index]] = row.clone()
         rows = [self._known[key] for key in keys]
         for key in keys:
@@ -95,12 +100,25 @@ class LabelCache:
             self._known.popitem(last=False)
         return BaseModelOutputWithPooling(pooler_output=torch.stack(rows))
 
+    def _keys(self, input_ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[Any, ...]]:
+        """The tokens of each text, without padding behind them where that is not read, and which of them it attends."""
+        if mask is None:
+            return [tuple(row) for row in input_ids.tolist()]
+        own = [None if self._reads_padding else _unpadded(row) for row in mask]
+        rows = zip(input_ids, mask, own, strict=True)
+        return [(tuple(tokens[:end].tolist()), tuple(seen[:end].tolist())) for tokens, seen, end in rows]
 
-def _keys(input_ids: torch.Tensor, mask: torch.Tensor | None) -> list[tuple[Any, ...]]:
-    """The tokens of each text without its padding."""
-    if mask is None:
-        return [tuple(row) for row in input_ids.tolist()]
-    return [tuple(row[keep].tolist()) for row, keep in zip(input_ids, mask.bool(), strict=True)]
+
+def _unpadded(mask: torch.Tensor) -> int:
+    """Tokens of a text without the padding behind it; what stands before it shifts positions, and counts."""
+    return int(mask.nonzero()[-1]) + 1 if mask.any() else 0
+
+
+def label_width(pipe: Any, row: Any) -> int | None:
+    """What labels of two chunks must have in common to be joined: their padded width, where the model reads padding."""
+    if "text_inputs" not in row or pipe.model.config.model_type in _UNREAD_PADDING:
+        return None
+    return int(row["text_inputs"][0]["input_ids"].shape[1])
 
 
 def wrap(pipe: Any, spec: TaskSpec) -> DualEncoder | None:
@@ -109,6 +127,7 @@ def wrap(pipe: Any, spec: TaskSpec) -> DualEncoder | None:
         return None
     text_model = getattr(pipe.model, "text_model", None)
     # only where the whole model uses nothing but the pooled output of its text side
-    if text_model is not None and pipe.model.config.model_type in ("clip", "siglip", "clap"):
-        text_model.forward = LabelCache(text_model.forward)
+    kind = pipe.model.config.model_type
+    if text_model is not None and kind in (*_UNREAD_PADDING, "siglip"):
+        text_model.forward = LabelCache(text_model.forward, kind not in _UNREAD_PADDING)
     return DualEncoder(pipe.tokenizer)

@@ -10,18 +10,21 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from deployments.errors import InferenceError
+from deployments.delivery import FAILED, Deliver, Delivery
+from deployments.errors import InferenceError, ReplicaLostError
 from deployments.events import Started
 from deployments.finish import Finisher
 from deployments.forward import Forwarder
-from deployments.hearing import Unfinished, unfinished
+from deployments.hearing import unfinished
 from deployments.observe import Observer
 from deployments.plan import Limits, cut
-from deployments.prepare import Preparer
+from deployments.prepare import MOST_PIECE_BYTES, Preparer
+from deployments.ready import Ready
 from deployments.stepwise.turns import Turn, Turns
-from deployments.work import Chunk, Done, Work
+from deployments.watch import Watch
+from deployments.work import MANY_CHUNKS, Chunk, Work, completed
 
 logger = logging.getLogger("pipeline_graph.engine")
 
@@ -29,7 +32,7 @@ logger = logging.getLogger("pipeline_graph.engine")
 _AHEAD = 4
 _BESIDE_LIST_S = 0.1
 _STREAMED_S = 1.0
-Deliver = Callable[[list[tuple[Work, Done]]], None]
+_PATIENCES = 2  # that one batch may take: all who waited for it are gone by then
 
 
 class Engine:
@@ -52,15 +55,17 @@ class Engine:
         turns: Turns | None = None,
     ) -> None:
         self.limits = limits
-        self._preparer, self._forwarder, self._finisher = stages
-        self._observer, self._deliver, self._turns = observer, deliver, turns
+        self._preparer, self._forwarder, finisher = stages
+        self._turns = turns
         self._arrived: queue.PriorityQueue[tuple[tuple[float, int], Work | None]] = queue.PriorityQueue()
-        self._ready: list[Chunk] = []
+        self._ready = Ready()
         self._changed = threading.Condition()
-        self._finished: queue.SimpleQueue[list[Work] | Turn | Unfinished | None] = queue.SimpleQueue()
         self._stopping = False
-        self._forwarder.news = lambda chunk, index: self._finished.put(Turn(news=[(chunk, index)]))
-        targets = {"prepare": self._prepare_loop, "model": self._model_loop, "finish": self._finish_loop}
+        self._watch = Watch()
+        self._delivery = Delivery(finisher, observer, deliver, self._watch)
+        self.patience_s: Callable[[], float | None] = lambda: None  # seconds that callers wait at most, where known
+        self._forwarder.news = self._tell
+        targets = {"prepare": self._prepare_loop, "model": self._model_loop, "finish": self._delivery.loop}
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in targets.items()]
         for thread in self._threads:
             thread.start()
@@ -71,13 +76,17 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Requests not yet prepared, and chunks not yet in the model."""
-        return self._arrived.qsize() + len(self._ready)
+        """Requests not yet prepared, and chunks not yet in the model, without those whose callers left."""
+        return self._unprepared() + len(self._ready.waiting())
+
+    def _unprepared(self) -> int:
+        return sum(work is not None and not work.abandoned for _, work in list(self._arrived.queue))
 
     def work(self) -> dict[str, float]:
         """Seconds of the model for what waits, texts that are generated token by token left out, and for one row."""
-        cost, sizes = self._forwarder.cost, [one.size for one in list(self._ready) if one.generation is None]
-        waiting_s = cost.seconds_for(sizes, self.limits.max_items) + self._arrived.qsize() * cost.row_s
+        cost = self._forwarder.cost
+        sizes = [one.size for one in self._ready.waiting() if one.generation is None]
+        waiting_s = cost.seconds_for(sizes, self.limits.max_items) + self._unprepared() * cost.row_s
         return {"waiting_s": waiting_s, "request_s": cost.row_s}
 
     @property
@@ -87,11 +96,17 @@ class Engine:
 
     def unwell(self) -> str | None:
         """Why this engine can answer no more, or None."""
-        lost = self._forwarder.lost or (self._turns.lost if self._turns is not None else None)
-        if lost is not None:
-            return f"the device failed ({lost})"
+        if self._lost is not None:
+            return f"the device failed ({self._lost})"
         dead = [thread.name for thread in self._threads if not thread.is_alive()]
-        return f"the {dead[0]} thread ended" if dead else None
+        if dead:
+            return f"the {dead[0]} thread ended"
+        patience_s = self.patience_s()
+        return None if patience_s is None else self._watch.stuck(_PATIENCES * patience_s)
+
+    @property
+    def _lost(self) -> str | None:
+        return self._forwarder.lost or (self._turns.lost if self._turns is not None else None)
 
     def close(self) -> None:
         """End the threads; what still waits is forgotten."""
@@ -99,7 +114,7 @@ class Engine:
         self._arrived.put(((-1.0, 0), None))
         with self._changed:
             self._changed.notify_all()
-        self._finished.put(None)
+        self._delivery.put(None)
         for thread in self._threads:
             thread.join()
 
@@ -112,22 +127,27 @@ class Engine:
                 continue
             started = time.perf_counter()
             try:
-                chunks = self._preparer.prepare(work)
-            except Exception as error:
+                with self._watch.at("prepare"):
+                    chunks = self._preparer.prepare(work)
+                if chunks:
+                    _announce(work)
+            except BaseException as error:  # whatever it is, it must not end the thread: every caller would hang
                 work.error, chunks = error, []
             work.preprocess_s = time.perf_counter() - started
             if not chunks:
-                self._finished.put([work])
+                self._delivery.put([work])
                 continue
-            _announce(work)
             with self._changed:
-                self._ready.extend(chunks)
+                self._ready.part = max(MANY_CHUNKS, self.limits.max_items)
+                self._ready.add(chunks)
                 self._changed.notify_all()
 
     def _enough_ready(self) -> bool:
         limits = self.limits
-        many = len(self._ready) >= _AHEAD * limits.max_items
-        return many or sum(chunk.size for chunk in self._ready) >= _AHEAD * limits.max_padded_cost
+        chunks = self._ready.alone()  # whoever asks for little need not wait for the rest of a long request
+        if len(chunks) >= _AHEAD * limits.max_items or self._ready.held >= MOST_PIECE_BYTES:
+            return True
+        return sum(chunk.size for chunk in chunks) >= _AHEAD * limits.max_padded_cost
 
     def _model_loop(self) -> None:
         while True:
@@ -135,31 +155,44 @@ class Engine:
             if batch is None:
                 return
             if self._turns is not None and self._turns.busy:
-                self._turn(self._turns)
+                with self._watch.at("model"):
+                    self._turn(self._turns)
             if not batch:
                 continue
             try:
-                self._forwarder.run(batch)
-            except Exception as error:  # whatever it is, it must not end the thread: every caller would hang
+                self._run(batch)
+            except BaseException as error:
                 logger.exception("a batch of %d failed as a whole", len(batch))
                 for chunk in batch:
                     chunk.work.error = error
-            done = _complete(batch)
+            done = completed(batch)
             if (heard := unfinished(batch)).works:
-                self._finished.put(heard)
-            self._finished.put(done)
+                self._delivery.put(heard)
+            self._delivery.put(done)
+
+    def _run(self, batch: list[Chunk]) -> None:
+        if self._lost is not None:
+            for chunk in batch:
+                chunk.work.error = ReplicaLostError("The device of the replica that had the request failed; try again.")
+            return
+        with self._watch.at("model"):
+            self._forwarder.run(batch)
+
+    def _tell(self, chunk: Chunk, index: int) -> None:
+        self._watch.moved("model")
+        self._delivery.put(Turn(news=[(chunk, index)]))
 
     def _turn(self, turns: Turns) -> None:
         """One token more for the running batch."""
         try:
             turn = turns.turn()
-        except Exception as error:
+        except BaseException as error:
             logger.exception("the running batch failed as a whole")
-            turn = Turn(turns.fail(error))
+            turn = Turn(turns.fail(error if isinstance(error, Exception) else InferenceError(FAILED)))
         if turn.news:
-            self._finished.put(turn)
+            self._delivery.put(turn)
         if turn.finished:
-            self._finished.put(_complete(turn.finished))
+            self._delivery.put(completed(turn.finished))
 
     def _next_batch(self) -> list[Chunk] | None:
         """The next batch, once there is one or the running batch has a turn to take; None at the end."""
@@ -168,19 +201,25 @@ class Engine:
                 self._changed.wait_for(lambda: self._stopping or self._ready or self._generates())
                 if self._stopping:
                     return None
-                # nobody waits for these any more
-                self._ready = [chunk for chunk in self._ready if not (chunk.work.abandoned or chunk.work.error)]
+                self._ready.sweep()
                 if self._ready or self._generates():
                     break
                 self._changed.notify_all()
-            stepwise = [chunk for chunk in self._ready if chunk.generation is not None]
-            others = [chunk for chunk in self._ready if chunk.generation is None]
-            batch = self._cut(others) if others else []
-            admitted = self._turns.admit(stepwise, self.limits) if self._turns is not None else []
-            chosen = set(map(id, [*batch, *admitted]))
-            self._ready = [chunk for chunk in self._ready if id(chunk) not in chosen]
+            ready = list(self._ready.chunks)
+        batch, admitted = self._chosen(ready)  # others may be prepared meanwhile; only this thread takes any out
+        with self._changed:
+            self._ready.take([*batch, *admitted])
             self._changed.notify_all()
         return batch
+
+    def _chosen(self, ready: list[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
+        """Of ``ready``, the next batch, and those that join the running batch; all, where nothing can run."""
+        if self._lost is not None:
+            return ready, []
+        stepwise = [chunk for chunk in ready if chunk.generation is not None]
+        others = [chunk for chunk in ready if chunk.generation is None]
+        batch = self._cut(others) if others else []
+        return batch, self._turns.admit(stepwise, self.limits) if self._turns is not None else []
 
     def _generates(self) -> bool:
         return self._turns is not None and self._turns.busy
@@ -192,41 +231,9 @@ class Engine:
             streamed = _STREAMED_S if any(chunk.work.emit is not None for chunk in ready) else None
             seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in ready) else streamed
             return cut(ready, self._forwarder.limits(self.limits, seconds))
-        except Exception:
+        except BaseException:
             logger.exception("the planner failed; the oldest chunk runs alone")
             return [min(ready, key=lambda chunk: chunk.order)]
-
-    def _finish_loop(self) -> None:
-        while True:
-            works = self._finished.get()
-            if works is None:
-                return
-            try:
-                if isinstance(works, Turn):
-                    self._finisher.tell(works.news)
-                elif isinstance(works, Unfinished):
-                    self._finisher.hear(works)
-                else:
-                    self._deliver([(work, self._finish(work)) for work in works if not work.abandoned])
-            except Exception:
-                logger.exception("answers could not be delivered")
-
-    def _finish(self, work: Work) -> Done:
-        started = time.perf_counter()
-        try:
-            outcome = self._finisher.finish(work)
-        except Exception as error:
-            work.error = error
-            outcome = InferenceError("The model failed; the server's log has the cause.")
-        work.postprocess_s = time.perf_counter() - started
-        done = work.done(outcome)
-        if work.error is not None:
-            self._observer.failure()
-            if isinstance(outcome, InferenceError):
-                told = {"request_id": work.request_id}  # a field of its own where logs are JSON
-                logger.error("request %s failed", work.request_id, exc_info=work.error, extra=told)
-        self._observer.request(done.queue_s, done.preprocess_s, done.postprocess_s)
-        return done
 
 
 def _announce(work: Work) -> None:
@@ -234,16 +241,3 @@ def _announce(work: Work) -> None:
     if work.emit is not None:
         told = work.calls[0].told
         work.emit([Started(told.input_length if told is not None else 0)])
-
-
-def _complete(batch: Sequence[Chunk]) -> list[Work]:
-    """Requests of ``batch`` that have nothing left to run, in order; one that failed is done at once."""
-    done: dict[int, Work] = {}
-    for chunk in batch:
-        work = chunk.work
-        work.pending -= 1
-        if (work.pending == 0 or work.error is not None) and not work.handed_on:
-            done[id(work)] = work
-    for work in done.values():
-        work.handed_on = True
-    return list(done.values())

@@ -48,7 +48,9 @@ class Finisher:
             if work.emit is not None and self.hearer is not None:
                 work.emit([self.hearer.last(work, answer)])
             return answer
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as a tokenizer's panic
             work.error = error
             return explain(error)
 

@@ -69,8 +69,10 @@ class Forwarder:
         started = time.perf_counter()
         try:
             outputs = self._forward(batch)
-            failure: Exception | None = None
-        except Exception as error:
+            failure: BaseException | None = None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as a tokenizer's panic
             failure = error
         if failure is None:
             spent = time.perf_counter() - started
@@ -81,9 +83,12 @@ class Forwarder:
         # outside of the handler, whose traceback would hold the tensors of the failed try
         self._recover(batch, failure)
 
-    def _recover(self, batch: Sequence[Chunk], failure: Exception) -> None:
-        if device_lost(failure):
+    def _recover(self, batch: Sequence[Chunk], failure: BaseException) -> None:
+        if device_lost(failure):  # whoever was in this batch may be at fault, and is not asked for elsewhere
             self.lost = type(failure).__name__
+            for chunk in batch:
+                chunk.work.error = failure
+            return
         out_of_memory = is_out_of_memory(failure)
         if len(batch) == 1:
             work = batch[0].work
@@ -96,9 +101,9 @@ class Forwarder:
             failure.__traceback__ = None
             del failure
             _free_memory()
-            self.ceiling = padded_cost(batch) / 2
+            self.ceiling = min(padded_cost(batch) / 2, self.ceiling or float("inf"))
             self._observer.ceiling(self.ceiling)
-        elif self.lost is None:
+        else:
             self._observer.split(len(batch))
         half = (len(batch) + 1) // 2
         for part in (batch[:half], batch[half:]):

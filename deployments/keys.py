@@ -1,9 +1,13 @@
-"""Keys of parameters and inputs: equal only for what means the same."""
+"""Keys of parameters and inputs: equal only for what means the same.
+
+The order of a dictionary is part of its meaning: that of a table's columns or a schema's properties is what the model
+reads. Only the parameters of a call have names whose order says nothing.
+"""
 
 import hashlib
 import itertools
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -12,8 +16,20 @@ from PIL.Image import Image
 
 from deployments.payload import Media, Tensor
 
+_LONGEST = 64  # of what stands in a key as it is
+_ORIENTATION = 0x0112  # of EXIF, by which pipelines turn an image
 _numbers: "weakref.WeakKeyDictionary[object, int]" = weakref.WeakKeyDictionary()
 _next = itertools.count()
+
+
+def request_key(inputs: Any, parameters: Mapping[str, Any]) -> bytes:
+    """That of a request; 32 bytes, however long the request is."""
+    return _digest(repr((value_key(inputs), parameters_key(parameters))).encode())
+
+
+def parameters_key(parameters: Mapping[str, Any]) -> Hashable:
+    """That of the parameters of a call, in any order."""
+    return tuple(sorted((name, value_key(value)) for name, value in parameters.items()))
 
 
 def value_key(value: Any) -> Hashable:
@@ -21,10 +37,12 @@ def value_key(value: Any) -> Hashable:
 
     Values of a type that is not known here are equal only to themselves.
     """
+    if isinstance(value, str | bytes) and len(value) > _LONGEST:
+        return type(value).__name__, _digest(value.encode(errors="surrogatepass") if isinstance(value, str) else value)
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | Enum):
         return type(value).__name__, repr(value)
     if isinstance(value, dict):
-        return "dict", tuple(sorted((repr(key), value_key(part)) for key, part in value.items()))
+        return "dict", tuple((value_key(key), value_key(part)) for key, part in value.items())
     if isinstance(value, list | tuple):
         return type(value).__name__, tuple(value_key(part) for part in value)
     if isinstance(value, Tensor):
@@ -41,14 +59,22 @@ def _media_key(value: Any) -> Hashable:
         return "media", value.kind, _digest(value.data)
     if isinstance(value, Image):
         palette = value.getpalette() if value.mode == "P" else None
-        return "image", value.mode, value.size, _digest(value.tobytes()), repr(palette)
+        seen = repr((palette, value.info.get("transparency"), _orientation(value)))
+        return "image", value.mode, value.size, _digest(value.tobytes()), seen
     if type(value).__module__ == "torch" and hasattr(value, "detach"):
         return "torch", str(value.dtype), tuple(value.shape), repr(value.tolist())
     return "object", type(value).__name__, _number(value)
 
 
+def _orientation(image: Image) -> Any:
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # of broken data; no pipeline turns by it
+        return None
+
+
 def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def _number(value: object) -> int:

@@ -84,28 +84,34 @@ def cut(waiting: Sequence[Item], limits: Limits) -> list[Item]:
 
 def _run_of(position: int, sizes: Sequence[float], limits: Limits) -> tuple[int, int]:
     """The run ``sizes[first:last]`` that holds ``position`` when ascending ``sizes`` are divided at the least cost."""
+    count = len(sizes)
+    if sizes[0] == sizes[-1]:  # as those of images are: the fullest batches, without a look at the others
+        most = limits.max_padded_cost / sizes[0] if sizes[0] > 0 else math.inf
+        rows = int(max(1, min(limits.max_items, most)))
+        first = position // rows * rows
+        return first, min(count, first + rows)
     per_forward = limits.forward_cost
     if per_forward is None:
-        per_forward = sum(sizes) / len(sizes) / 4
-    count = len(sizes)
+        per_forward = sum(sizes) / count / 4
+    most_padded, most_waste = limits.max_padded_cost, limits.max_padding_waste
     least = [0.0] * (count + 1)  # of dividing all from here on
     ends = [0] * count
     for first in reversed(range(count)):
-        least[first], ends[first] = math.inf, first + 1
-        total = 0.0
-        for last in range(first + 1, min(count, first + limits.max_items) + 1):
+        shortest = total = sizes[first]
+        best, end = per_forward + shortest + least[first + 1], first + 1
+        for last in range(first + 2, min(count, first + limits.max_items) + 1):
             longest = sizes[last - 1]
             total += longest
             padded = (last - first) * longest
-            if last > first + 1:
-                # beyond the second bound, letting the first run by itself would cost less
-                if padded > limits.max_padded_cost or longest - sizes[first] > per_forward:
-                    break
-                if waste(total, padded) > limits.max_padding_waste:
-                    continue  # more of the longest may bring it under the bound again
+            # beyond the second bound, letting the first run by itself would cost less
+            if padded > most_padded or longest - shortest > per_forward:
+                break
+            if padded > 0 and 1 - total / padded > most_waste:
+                continue  # more of the longest may bring it under the bound again
             cost = per_forward + padded + least[last]
-            if cost <= least[first]:  # of equal divisions the one with the fullest batch first
-                least[first], ends[first] = cost, last
+            if cost <= best:  # of equal divisions the one with the fullest batch first
+                best, end = cost, last
+        least[first], ends[first] = best, end
     first = 0
     while ends[first] <= position:
         first = ends[first]

@@ -12,16 +12,17 @@ from typing import Any
 
 from deployments import collate, similarity
 from deployments.blame import explain, explain_parameters
+from deployments.dual_encoder import label_width
 from deployments.errors import InvalidInputError, PayloadTooLargeError
 from deployments.generation import new_tokens, prompt_matters, settings
-from deployments.keys import value_key
+from deployments.keys import parameters_key
 from deployments.stepwise.admission import Admission
 from deployments.stepwise.options import GenerationOptions, split_options
 from deployments.tasks import TaskSpec
 from deployments.tasks.spec import BatchMode
 from deployments.tensors import unpack_tensors
 from deployments.usage import read_tokens
-from deployments.work import Call, Chunk, Combined, Work
+from deployments.work import MANY_CHUNKS, Call, Chunk, Combined, Work
 
 _MANY_CALLS = 16
 MOST_PIECES, MOST_PIECE_BYTES = 20_000, 2**31
@@ -74,15 +75,20 @@ class Preparer:
             options, parameters = split_options(parameters)
         try:
             self._pipe._sanitize_parameters(**copy.deepcopy(parameters))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise explain_parameters(error) from error
         try:
             work.template = self.read(work.inputs, parameters)
             work.calls = list(_placeholders(work.template))
-            work.bulk = work.bulk or len(work.calls) > _MANY_CALLS  # stands behind single requests, as a list does
             chunks = [chunk for call in work.calls for chunk in self._named(work, call, options)]
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a tokenizer's panic is no `Exception`
             raise explain(error) from error
+        # stands behind single requests, as a list does
+        work.bulk = work.bulk or len(work.calls) > _MANY_CALLS or len(chunks) > MANY_CHUNKS
         work.pending = len(chunks)
         return chunks
 
@@ -143,7 +149,9 @@ class Preparer:
         if shared is None or self.mode == "alone":
             return Chunk(work, call, index, row, size, None)
         signature = collate.signature(row, self._mode_for(force))
-        return Chunk(work, call, index, row, size, None if signature is None else (shared, signature))
+        if signature is None:
+            return Chunk(work, call, index, row, size, None)
+        return Chunk(work, call, index, row, size, (shared, signature, label_width(self._pipe, row)))
 
     def _mode_for(self, force: Mapping[str, Any]) -> BatchMode:
         """Only prompts of one length share a batch where the generation looks at padding."""
@@ -156,7 +164,7 @@ class Preparer:
             given = work.parameters.get(name)
             if given not in (None, False) and value in ("", given):
                 return None
-        return value_key(call.forward)
+        return parameters_key(call.forward)
 
 
 def bounded(rows: Iterable[Any]) -> list[Any]:

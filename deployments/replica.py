@@ -20,7 +20,7 @@ from deployments.errors import InvalidParameterError, PipelineGraphError
 from deployments.events import Event, Step
 from deployments.gate import Gate
 from deployments.handover import await_the_old
-from deployments.keys import value_key
+from deployments.keys import request_key
 from deployments.load import load
 from deployments.media import MediaDecoder
 from deployments.memory import memory_bytes
@@ -211,8 +211,8 @@ class ModelReplica:
     async def _key(self, inputs: Any, parameters: dict[str, Any]) -> Hashable:
         """Key of a request; hashing media is not for the event loop."""
         if isinstance(inputs, str):
-            return value_key([inputs, parameters])
-        return await self._aside(value_key, [inputs, parameters])
+            return request_key(inputs, parameters)
+        return await self._aside(request_key, inputs, parameters)
 
     async def _compile(self, parameters: dict[str, Any]) -> None:
         """Compile the grammar that the answer is to fit, on a thread of its own, so that other callers go on."""

@@ -16,6 +16,7 @@ from deployments.work import Done
 
 Source = Literal["none", "shared", "hit"]
 """How a request got its answer: computed, from one that was running, or out of the cache."""
+_ENTRY_BYTES = 1024  # of a kept answer beside the answer: its key, its figures and its place
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Sharing:
     def _keep(self, key: Hashable, done: Done) -> None:
         if not self.config.max_bytes or isinstance(done.outcome, PipelineGraphError) or key in self._kept:
             return
-        size = len(pickle.dumps(done.outcome, protocol=5))
+        size = _ENTRY_BYTES + len(pickle.dumps(done.outcome, protocol=5))
         if size > self.config.max_bytes:
             return
         self._kept[key] = done, size

@@ -7,7 +7,7 @@ those of different requests may share a batch of the model.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,6 +15,8 @@ from deployments.payload import Usage
 
 # seconds by which items of a long list stand behind single requests that arrive in the meantime
 BULK_HANDICAP_S = 5.0
+MANY_CHUNKS = 64
+"""Of one request; one of more stands behind single requests, and comes to the model by so many."""
 
 Outcome: TypeAlias = Any  # the pipeline's answer, or a PipelineGraphError
 
@@ -94,7 +96,7 @@ class Work:
         inputs: decoded, in the pipeline's call form.
         parameters: merged call parameters.
         request_id: for the log.
-        bulk: an item of a list; single requests go before it for `BULK_HANDICAP_S`.
+        bulk: an item of a list, or of very many chunks; single requests go before it for `BULK_HANDICAP_S`.
         emit: takes the events of a streamed answer (`deployments.events`) as they come; called on threads of the
             engine.
     """
@@ -115,7 +117,7 @@ class Work:
     handed_on: bool = False
     told: str = ""  # of a streamed transcript, the text that was emitted
     heard: int = 0  # and the pieces that were through the model by then
-    error: Exception | None = None
+    error: BaseException | None = None
     preprocess_s: float = 0.0
     forward_s: float = 0.0
     postprocess_s: float = 0.0
@@ -126,7 +128,11 @@ class Work:
     @property
     def order(self) -> tuple[float, int]:
         """Sorts oldest first. The handicap is bounded, so a flood of single requests cannot starve a list."""
-        return self.arrived_s + BULK_HANDICAP_S * self.bulk, self.number
+        return self.order_since(self.arrived_s)
+
+    def order_since(self, since_s: float) -> tuple[float, int]:
+        """That of a part which waits since then."""
+        return since_s + BULK_HANDICAP_S * self.bulk, self.number
 
     def done(self, outcome: Outcome) -> Done:
         """The outcome with this work's figures."""
@@ -146,6 +152,7 @@ class Chunk:
         inputs: of the model, batch dimension 1.
         size: what it costs, in the task's unit (tokens, pixels, seconds).
         group: chunks of equal group may share a batch; None shares with nobody.
+        since_s: when it came in, where its request comes in by parts; None: with its request.
     """
 
     work: Work
@@ -154,6 +161,7 @@ class Chunk:
     inputs: Mapping[str, Any]
     size: float
     group: Hashable
+    since_s: float | None = None
 
     @property
     def generation(self) -> Any:
@@ -162,5 +170,18 @@ class Chunk:
 
     @property
     def order(self) -> tuple[float, int]:
-        """That of its request."""
-        return self.work.order
+        """That of its request, or of its part of it."""
+        return self.work.order if self.since_s is None else self.work.order_since(self.since_s)
+
+
+def completed(batch: Sequence[Chunk]) -> list[Work]:
+    """Requests of ``batch``, which ran, that have nothing left to run, in order; one that failed is done at once."""
+    done: dict[int, Work] = {}
+    for chunk in batch:
+        work = chunk.work
+        work.pending -= 1
+        if (work.pending == 0 or work.error is not None) and not work.handed_on:
+            done[id(work)] = work
+    for work in done.values():
+        work.handed_on = True
+    return list(done.values())

@@ -7,7 +7,7 @@ lies in the text; and with a tokenizer that pads on the left the question is no 
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers.pipelines.base import ChunkPipeline
+
+from deployments.legacy.questions import checked, found
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +29,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     Call parameters:
         top_k: answers wanted (>=1, default 1); fewer come if there are fewer.
-        doc_stride: overlap of the windows (tokens, default half a window, at most 128).
+        doc_stride: overlap of the windows (tokens, default half a window, at most 128, less beside a long question).
         max_answer_len: longest answer (tokens, >=1, default 15).
         max_seq_len: size of a window with the question (tokens, default 384 or what the tokenizer takes).
         max_question_len: kept for compatibility; fast tokenizers cut only the context.
@@ -65,10 +67,10 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one question, a list of them, or one after the other those of a generator."""
-        found = _found(args, kwargs)
-        if isinstance(found, GeneratorType):
-            return super().__call__((_checked(example) for example in found), **kwargs)
-        examples = [_checked(example) for example in ([found] if isinstance(found, dict) else found)]
+        asked = found(args, kwargs)
+        if isinstance(asked, GeneratorType):
+            return super().__call__((checked(example) for example in asked), **kwargs)
+        examples = [checked(example) for example in ([asked] if isinstance(asked, dict) else asked)]
         if not examples:
             return []
         return super().__call__(examples[0] if len(examples) == 1 else examples, **kwargs)
@@ -83,9 +85,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     ) -> Iterator[dict[str, Any]]:
         """The windows of one example, each with the mask of what cannot be an answer."""
         size = min(self.tokenizer.model_max_length, 384) if max_seq_len is None else max_seq_len
-        stride = min(size // 2, 128) if doc_stride is None else doc_stride
-        if stride > size:
-            raise ValueError(f"`doc_stride` ({stride}) is larger than `max_seq_len` ({size})")
+        stride = self._stride(example, size, doc_stride)
         question_first = self.tokenizer.padding_side == "right"
         parts = [example["question"], example["context"]]
         encoded = self.tokenizer(
@@ -108,6 +108,24 @@ class QuestionAnsweringPipeline(ChunkPipeline):
                 "p_mask": torch.tensor([self._outside_context(encoded, index, question_first)]),
                 **{name: torch.tensor([encoded[name][index]]) for name in names},
             }
+
+    def _stride(self, example: dict[str, str], size: int, wanted: int | None) -> int:
+        """Overlap of windows of ``size`` tokens: less than what the question leaves of them to the context.
+
+        Tokenizers panic where it is not. Unlike in transformers 4.57, the default becomes less beside a long question.
+        """
+        stride = min(size // 2, 128) if wanted is None else wanted
+        if stride > size:
+            raise ValueError(f"`doc_stride` ({stride}) is larger than `max_seq_len` ({size})")
+        room = size - int(self.tokenizer.num_special_tokens_to_add(pair=True)) - self._tokens(example["question"])
+        if stride < room or self._tokens(example["context"]) <= room:
+            return stride
+        if room < 1 or wanted is not None:
+            raise ValueError(f"`doc_stride` ({stride}) must be less than the {room} tokens that the question leaves")
+        return room // 2
+
+    def _tokens(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _outside_context(self, encoded: Any, index: int, question_first: bool) -> list[int]:
         """1 for every token that cannot be part of an answer. The class token can: it stands for "no answer"."""
@@ -211,37 +229,6 @@ def _characters(encoding: Any, first: int, last: int, sequence: int, words: bool
     if len(found) == 2 and None not in found:
         begin, end = found
     return begin[0], end[1]
-
-
-def _found(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The ``{"question", "context"}`` of a call, one or many."""
-    if len(args) == 2 and all(isinstance(arg, str) for arg in args):
-        return {"question": args[0], "context": args[1]}
-    if args:
-        return args[0] if len(args) == 1 else args
-    if "question" not in kwargs or "context" not in kwargs:
-        raise ValueError("give `question` and `context`")
-    return _paired(kwargs["question"], kwargs["context"])
-
-
-def _paired(question: Any, context: Any) -> list[dict[str, str]]:
-    questions = question if isinstance(question, list) else [question]
-    contexts = context if isinstance(context, list) else [context] * len(questions)
-    if len(questions) != len(contexts):
-        raise ValueError("Questions and contexts don't have the same lengths")
-    return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
-
-
-def _checked(example: Any) -> dict[str, str]:
-    """The example, or an error: one without question or context, or with an empty one."""
-    if not isinstance(example, dict):
-        raise ValueError(f"expected a dictionary with question and context, not {type(example).__name__}")
-    for key in ("question", "context"):
-        if key not in example:
-            raise KeyError("You need to provide a dictionary with keys {question:..., context:...}")
-        if not example[key]:
-            raise ValueError(f"`{key}` cannot be empty")
-    return {"question": example["question"], "context": example["context"]}
 
 
 def _given(**parameters: Any) -> dict[str, Any]:

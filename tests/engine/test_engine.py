@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from deployments.errors import InferenceError, InvalidInputError, InvalidParameterError, PayloadTooLargeError
+from deployments.errors import (
+    InferenceError,
+    InvalidInputError,
+    InvalidParameterError,
+    PayloadTooLargeError,
+    ReplicaLostError,
+)
 from deployments.fake import FakePipeline
-from deployments.work import Work
+from deployments.plan import cut
+from deployments.work import Call, Chunk, Work
+from tests.engine.causal import causal_pipeline
+from tests.engine.conftest import PATIENCE_S
 
 
 def _works(*inputs: Any, bulk: bool = False, **parameters: Any) -> list[Work]:
@@ -197,6 +206,80 @@ def test_single_request_goes_before_the_items_of_a_long_list(serve_pipe: Any) ->
     assert [row for rows in pipe.forwards for row in rows if row.startswith("list")] == [w.inputs for w in listed]
 
 
+class Pieces(Sized):
+    """Cuts an input of the form ``name*count`` into so many pieces; its answer tells the order of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Any = lambda: None
+
+    def preprocess(self, inputs: Any) -> Any:
+        """The pieces, all of one size."""
+        name, _, count = str(inputs).partition("*")
+        for index in range(int(count or 1)):
+            yield {"echo": f"{name}-{index}" if count else name, "input_ids": torch.zeros(1, 4)}
+
+    def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+        """Calls ``then`` in the third forward after the first."""
+        outputs = super().forward(model_inputs, **parameters)
+        if len(self.forwards) == 4:
+            self.then()
+        return outputs
+
+    def postprocess(self, model_outputs: Any) -> Any:
+        """The pieces in order."""
+        return [output["echo"] for output in model_outputs]
+
+
+@pytest.mark.parametrize("long", [["a*1600"], ["a*1600", "b*1600", "c*500"]])
+def test_single_request_goes_before_the_pieces_of_long_ones(
+    long: list[str], serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while they run, and is in the next forward, however many of their pieces there are."""
+    monkeypatch.setattr("deployments.work.BULK_HANDICAP_S", 1e6)  # however slow this machine is
+    pipe = Pieces()
+    served = serve_pipe(pipe, max_items=32)
+    served.runner.finisher._chunked = True
+    single = Work("single", {})
+
+    def come() -> None:
+        served.engine.submit(single)
+        with served.engine._changed:
+            inside = served.engine._ready.chunks
+            assert served.engine._changed.wait_for(lambda: any(chunk.work is single for chunk in inside), PATIENCE_S)
+
+    pipe.then = come
+    release = served.hold()
+    works = _works(*long)
+    for work in works:
+        served.engine.submit(work)
+    served.prepared(sum(int(one.partition("*")[2]) for one in long))
+    assert served.engine.waiting == sum(int(one.partition("*")[2]) for one in long)
+    release()
+    answers = [done.outcome for done in served.answers.of([*works, single])]
+    assert next(index for index, rows in enumerate(pipe.forwards) if "single" in rows) == 4
+    for one, answer in zip(long, answers, strict=False):
+        name, _, count = one.partition("*")
+        assert answer == [f"{name}-{index}" for index in range(int(count))]
+    assert answers[-1] == ["single"]
+
+
+def test_caller_of_a_long_request_who_leaves_takes_all_of_it_along(serve_pipe: Any) -> None:
+    pipe = Pieces()
+    served = serve_pipe(pipe, max_items=32)
+    served.runner.finisher._chunked = True
+    release = served.hold()
+    work, last = _works("a*1600", "last")
+    for one in (work, last):
+        served.engine.submit(one)
+    served.prepared(1601)
+    work.abandoned = True
+    assert served.engine.waiting == 1
+    release()
+    assert served.answers.of([last])[0].outcome == ["last"]
+    assert pipe.forwards == [["first"], ["last"]]
+
+
 def test_long_text_is_answered_in_a_flood_of_short_ones(serve_pipe: Any) -> None:
     pipe = Sized()
     served = serve_pipe(pipe, max_items=8)
@@ -216,6 +299,27 @@ def test_planner_that_fails_ends_nothing(serve_pipe: Any, monkeypatch: pytest.Mo
     assert serve_pipe(FakePipeline()).ask(*_works("a", "b"))[1]["echo"] == "b"
 
 
+def test_requests_are_prepared_while_the_planner_plans(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_pipe(FakePipeline())
+    first, second = _works("first", "second")
+    add, added, seen = served.engine._ready.add, threading.Event(), []
+
+    def slow(ready: Any, limits: Any) -> Any:
+        monkeypatch.undo()
+        monkeypatch.setattr(served.engine._ready, "add", lambda chunks: (add(chunks), added.set()))
+        served.engine.submit(second)
+        seen.append(added.wait(PATIENCE_S))
+        return cut(ready, limits)
+
+    monkeypatch.setattr("deployments.engine.cut", slow)
+    served.engine.submit(first)
+    assert [done.outcome for done in served.answers.of([first, second])] == [
+        {"echo": "first", "batch_size": 1},
+        {"echo": "second", "batch_size": 1},
+    ]
+    assert seen == [True]
+
+
 def test_lost_device_is_told(serve_pipe: Any) -> None:
     class Lost(FakePipeline):
         def forward(self, *_: Any, **__: Any) -> Any:
@@ -226,6 +330,116 @@ def test_lost_device_is_told(serve_pipe: Any) -> None:
     (outcome,) = served.ask(*_works("a"))
     assert type(outcome) is InferenceError
     assert "device" in served.engine.unwell()
+
+
+def test_who_waits_when_the_device_is_lost_may_ask_another_replica_and_who_was_in_it_not(serve_pipe: Any) -> None:
+    """What was in the batch may be what ended the device: elsewhere it would end the next one."""
+
+    class Lost(Sized):
+        def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+            outputs = super().forward(model_inputs, **parameters)
+            if "poison" in model_inputs["echo"]:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            return outputs
+
+    pipe = Lost()
+    served = serve_pipe(pipe, max_items=2)
+    outcomes = _flood(served, _works("before", "poison", "later1", "later2", "later3"))
+    assert [type(outcome) for outcome in outcomes] == [InferenceError] * 2 + [ReplicaLostError] * 3
+    assert pipe.forwards == [["first"], ["before", "poison"]]  # nothing runs on a lost device
+    assert type(served.ask(*_works("after"))[0]) is ReplicaLostError
+
+
+def test_lost_running_batch_is_told_to_who_waits(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_pipe(causal_pipeline("llama"), "text-generation", check=True)
+    greedy = {"max_new_tokens": 3, "do_sample": False}
+
+    def lost(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(served.turns._stepper, "prefill", lost)
+    assert type(served.ask(Work("Once", greedy))[0]) is InferenceError
+    assert "device" in served.engine.unwell()
+    assert type(served.ask(Work("Once", greedy))[0]) is ReplicaLostError
+
+
+@pytest.mark.parametrize(
+    ("stage", "thread"), [("preprocess", "prepare"), ("forward", "model"), ("postprocess", "finish")]
+)
+def test_stage_that_hangs_is_told_once_all_its_callers_are_gone(
+    stage: str, thread: str, serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of its own."""
+    now = [0.0]
+    monkeypatch.setattr("deployments.watch.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    hangs, go = threading.Event(), threading.Event()
+
+    class Hanging(Sized):
+        pass
+
+    def hang(self: Any, *args: Any, **parameters: Any) -> Any:
+        hangs.set()
+        assert go.wait(PATIENCE_S)
+        return getattr(Sized, stage)(self, *args, **parameters)
+
+    setattr(Hanging, stage, hang)
+    served = serve_pipe(Hanging())
+    served.engine.patience_s = lambda: 300.0
+    (work,) = _works("a")
+    served.engine.submit(work)
+    assert hangs.wait(PATIENCE_S)
+    now[0] = 599.0
+    assert served.engine.unwell() is None
+    now[0] = 601.0
+    assert served.engine.unwell() == f"the {thread} thread has been at one piece of work for 601 s"
+    served.engine.patience_s = lambda: 3600.0  # configured anew
+    assert served.engine.unwell() is None
+    served.engine.patience_s = lambda: 300.0
+    go.set()
+    assert served.answers.of([work])[0].outcome == {"echo": "a"}
+    now[0] = 99_999.0
+    assert served.ask(*_works("b")) == [{"echo": "b"}]
+    assert served.engine.unwell() is None
+
+
+def test_forward_that_tells_tokens_does_not_hang(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("deployments.watch.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    seen: list[str | None] = []
+
+    class Long(Sized):
+        def forward(self, model_inputs: Any, **parameters: Any) -> Any:
+            for _ in range(5):
+                now[0] += 500.0
+                served.engine._forwarder.news(chunk, 0)
+                now[0] += 500.0
+                seen.append(served.engine.unwell())
+            return super().forward(model_inputs, **parameters)
+
+    served = serve_pipe(Long())
+    served.engine.patience_s = lambda: 300.0
+    (work,) = _works("a")
+    chunk = Chunk(work, Call("a", {}, {}, {}), 0, {}, 1.0, None)
+    served.ask(work)
+    assert seen == [None] * 5
+
+
+def test_ceiling_of_memory_never_rises(serve_pipe: Any) -> None:
+    """A chunk that is larger than the ceiling runs alone; its batches say nothing of smaller ones."""
+    forwarder = serve_pipe(Sized()).runner.forwarder
+    call = Call("a", {}, {"sleep_s": 0.0, "fail_on": None}, {})
+    call.outputs = [None]
+
+    def fails(size: float) -> None:
+        chunks = [Chunk(Work("a", {}), call, 0, {"echo": "a"}, size, None) for _ in range(2)]
+        forwarder._recover(chunks, torch.OutOfMemoryError("no memory"))
+
+    fails(8.0)
+    assert forwarder.ceiling == 8.0
+    fails(100.0)
+    assert forwarder.ceiling == 8.0
+    fails(2.0)
+    assert forwarder.ceiling == 2.0
 
 
 def test_stage_times_add_up(serve_pipe: Any) -> None:

@@ -1,4 +1,4 @@
-"""Any mix of requests, in any order: each gets what it would get alone. The oracle is the local ``pipeline()``."""
+"""Any mix of requests in any order, in batches: each gets what it gets alone. The oracle is the local pipeline."""
 
 import copy
 import random
@@ -49,6 +49,7 @@ def test_each_gets_its_own_answer(case: Case, load_case: Callable[[Case], Any], 
     works = [Work(case.inputs[index], dict(parameters)) for index, parameters in requests]
     for work in works:
         served.engine.submit(work)
+    served.prepared(len(works))
     release()
     for work, done, (index, parameters) in zip(works, served.answers.of(works), requests, strict=True):
         assert work.error is None, work.error
@@ -56,3 +57,5 @@ def test_each_gets_its_own_answer(case: Case, load_case: Callable[[Case], Any], 
         assert difference(expected[f"{index} {parameters}"], answer) is None, (parameters, served.runner.info())
     if served.runner.preparer.mode == "alone" and served.turns is None:
         assert max(served.noted.batches) == 1
+    else:
+        assert max(served.noted.batches) > 1

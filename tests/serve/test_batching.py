@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,17 @@ def test_list_of_which_nothing_can_be_answered_fails(server: str) -> None:
     assert answer.json()["error_type"] == "inference"
 
 
-def test_single_requests_are_answered_while_a_list_of_thousands_is_under_way(server: str) -> None:
+def test_single_requests_are_answered_while_a_list_of_a_thousand_is_under_way(server: str) -> None:
     with ThreadPoolExecutor(1) as caller, httpx.Client(base_url=server, timeout=120) as client:
-        listed = caller.submit(_ask, server, "steady", [f"{index}" for index in range(4000)])
+        listed = caller.submit(_ask, server, "steady", [f"{index}" for index in range(1000)])
         singles = 0
         while not listed.done():
             answer = client.post("/models/steady", json={"inputs": f"single-{singles}"})
             assert answer.json()["echo"] == f"single-{singles}"
             singles += not listed.done()
         items = listed.result().json()
-    assert [item["echo"] for item in items] == [f"{index}" for index in range(4000)]
-    assert singles >= 10
+    assert [item["echo"] for item in items] == [f"{index}" for index in range(1000)]
+    assert singles >= 3
 
 
 def test_headers_tell_where_the_time_went(server: str) -> None:
@@ -105,15 +106,22 @@ def test_kept_answer_is_the_same_answer(server: str) -> None:
 
 def test_caller_who_disconnects_costs_no_forward(server: str, gate: Gate) -> None:
     """While the model is busy, a caller leaves whose forward would take longer than the test."""
+
+    def waiting() -> int:
+        return int(httpx.get(f"{server}/models/held/info", timeout=60).json()["waiting"])
+
     with ThreadPoolExecutor(2) as callers:
         with gate.closed():
             ahead = callers.submit(_ask, server, "held", "ahead")
             gate.busy()
-            body = {"inputs": "gone", "parameters": {"sleep_s": 1000}}
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{server}/models/held", json=body, timeout=httpx.Timeout(60, read=0.5))
+            leaving = HTTPConnection(httpx.URL(server).netloc.decode(), timeout=60)
+            body = json.dumps({"inputs": "gone", "parameters": {"sleep_s": 1000}})
+            leaving.request("POST", "/models/held", body, {"Content-Type": "application/json"})
+            until(lambda: waiting() == 1)
+            leaving.close()
+            until(lambda: waiting() == 0)
             last = callers.submit(_ask, server, "held", "last")
-            until(lambda: httpx.get(f"{server}/models/held/info", timeout=60).json().get("waiting", -1) >= 1)
+            until(lambda: waiting() == 1)
         assert [call.result().json()["echo"] for call in (ahead, last)] == ["ahead", "last"]
 
 

@@ -19,6 +19,7 @@ from ray.serve.schema import ReplicaRank
 from deployments.batch import Batcher, Inbox
 from deployments.config import MediaLimits, ModelConfig
 from deployments.engine import Engine
+from deployments.errors import ReplicaLostError
 from deployments.fake import FakePipeline
 from deployments.load import Loaded
 from deployments.observe import Observer
@@ -158,6 +159,30 @@ def test_caller_who_leaves_a_running_batch_harms_nobody(runs: Any, batcher_of: A
         assert (await tasks[1]).outcome["echo"] == "a"
 
     runs(main())
+
+
+def test_engine_that_can_answer_no_more_keeps_nobody_waiting(
+    runs: Any, batcher_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        batcher = batcher_of(Model())
+        assert (await batcher.submit(_work("a"))).outcome["echo"] == "a"
+        monkeypatch.setattr(batcher.engine, "unwell", lambda: "the model thread ended")
+        with pytest.raises(ReplicaLostError, match="the model thread ended"):
+            await batcher.submit(_work("b"))
+
+    runs(main())
+
+
+def test_engine_knows_how_long_its_callers_wait(batcher_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the application tells its replicas, and tells them anew."""
+    batcher = batcher_of(Model())
+    for seconds in (300.0, 3600.0):
+        config = DeploymentConfig(graceful_shutdown_timeout_s=seconds)
+        monkeypatch.setattr(context._INTERNAL_REPLICA_CONTEXT, "_deployment_config", config)
+        assert batcher.engine.patience_s() == seconds
+    monkeypatch.setattr(context, "_INTERNAL_REPLICA_CONTEXT", None)
+    assert batcher.engine.patience_s() is None
 
 
 def test_event_loop_stays_free_while_the_model_runs(runs: Any, batcher_of: Any) -> None:

@@ -47,6 +47,15 @@ def generate(error: BaseException) -> Any:
     raise error
 
 
+def test_panic_of_a_tokenizer_is_the_callers_outside_of_the_model() -> None:
+    panic = type("PanicException", (BaseException,), {})
+    found = explain(_caught(lambda: _raise(panic("`stride` must be strictly less than `max_len=81`"))))
+    assert type(found) is InvalidInputError
+    assert "The tokenizer cannot take this input" in found.message
+    assert "`max_len=81`" in found.message
+    assert type(explain(_caught(lambda: Model(panic("secret"))()))) is InferenceError
+
+
 CALLERS = [ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, PipelineException]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deployments.keys import value_key
+from deployments.keys import parameters_key, request_key, value_key
 from deployments.payload import Media, Tensor
 
 
@@ -18,6 +18,15 @@ class Colour(Enum):
 
 def _image(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8))
+
+
+def _turned(orientation: int) -> Image.Image:
+    image = _image(0)
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+_LONG = "the same beginning of a text " * 9
 
 
 @pytest.mark.parametrize(
@@ -40,6 +49,13 @@ def _image(seed: int) -> Image.Image:
         (Media(b"a", "image"), Media(b"a", "audio")),
         (Media(b"a", "image"), Media(b"b", "image")),
         (_image(0), _image(1)),
+        (_turned(1), _turned(6)),
+        (_LONG, _LONG + "."),
+        (_LONG, _LONG.encode()),
+        (_LONG.encode(), _LONG.encode() + b"."),
+        ("\ud800" + _LONG, "\ud801" + _LONG),
+        ({"City": ["a"], "Rivers": ["b"]}, {"Rivers": ["b"], "City": ["a"]}),
+        ({1: "a"}, {"1": "a"}),
         (Colour.RED, 1),
         (object(), object()),
         (lambda: 1, lambda: 1),
@@ -59,6 +75,8 @@ def test_other_meaning_other_key(mine: Any, theirs: Any) -> None:
         lambda: Tensor(np.arange(3), "int64"),
         lambda: Media(b"abc", "image", "inputs"),
         lambda: _image(3),
+        lambda: _turned(6),
+        lambda: _LONG + "!",
         lambda: Colour.RED,
         lambda: np.float32(0.5),
     ],
@@ -68,8 +86,27 @@ def test_same_meaning_same_key(make: Any) -> None:
     assert hash(value_key(make())) == hash(value_key(make()))
 
 
-def test_order_of_the_names_does_not_matter() -> None:
-    assert value_key({"a": 1, "b": 2}) == value_key({"b": 2, "a": 1})
+def test_order_of_the_parameters_does_not_matter() -> None:
+    mine, theirs = {"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "a": 1}
+    assert request_key("x", mine) == request_key("x", theirs)
+    assert parameters_key(mine) == parameters_key(theirs)
+
+
+def test_order_inside_a_value_does_matter() -> None:
+    """The columns of a table and the properties of a schema are read in their order."""
+    table = {"City": ["Paris"], "Rivers": ["Seine"]}
+    reversed_table = dict(reversed(table.items()))
+    assert request_key({"query": "?", "table": table}, {}) != request_key({"query": "?", "table": reversed_table}, {})
+    schema = {"properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+    other = {"properties": dict(reversed(schema["properties"].items()))}
+    assert request_key("x", {"grammar": schema}) != request_key("x", {"grammar": other})
+    assert parameters_key({"grammar": schema}) != parameters_key({"grammar": other})
+
+
+@pytest.mark.parametrize("inputs", [_LONG * 1000, [_LONG] * 1000, ["short"] * 1000, {"text": _LONG * 1000}])
+def test_key_of_a_request_is_short_however_long_the_request(inputs: Any) -> None:
+    assert len(request_key(inputs, {"parameter": inputs})) == 32
+    assert request_key(inputs, {}) != request_key(inputs, {"parameter": inputs})
 
 
 def test_unknown_object_equals_itself() -> None:

@@ -112,6 +112,18 @@ def test_no_other_division_takes_less_time(sizes: list[int], per_forward: float,
     assert cost(tuple(planned)) <= min(map(cost, divisions)) + 1e-6
 
 
+@settings(deadline=None, max_examples=300)
+@given(st.integers(1, 40), st.integers(0, 300), st.integers(2, 12), st.integers(1, 1000), st.floats(0, 0.9))
+def test_equal_sizes_are_divided_as_nearly_equal_ones(
+    count: int, size: int, max_items: int, most: int, share: float
+) -> None:
+    """Which go the long way: a last one that is larger by a hair, exact in binary, makes them differ."""
+    limits = Limits(max_items, most + 0.5, 0.9, 100.0)
+    position = int(share * count)
+    near = [*[size] * (count - 1), size + 2**-10]
+    assert _run_of(position, [size] * count, limits) == _run_of(position, near, limits)
+
+
 def test_equal_sizes_fill_the_first_batches() -> None:
     left, counts = _items(*[5] * 100), []
     while left:

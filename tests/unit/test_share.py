@@ -137,7 +137,7 @@ def test_failed_outcome_is_not_kept() -> None:
 
 def test_kept_answers_are_bounded_and_the_least_used_go_first() -> None:
     async def main() -> None:
-        sharing = Sharing(CacheConfig(max_bytes=2500))
+        sharing = Sharing(CacheConfig(max_bytes=4500))
         runs: list[str] = []
 
         def compute(key: str, size: int = 1000) -> Callable[[], Awaitable[Done]]:
@@ -157,8 +157,24 @@ def test_kept_answers_are_bounded_and_the_least_used_go_first() -> None:
         assert await ask("b") == "none"
         assert await ask("huge", 5000) == "none"
         assert await ask("huge", 5000) == "none"
-        sharing.reconfigure(CacheConfig(max_bytes=2500))
+        sharing.reconfigure(CacheConfig(max_bytes=4500))
         assert await ask("b") == "none"
+
+    _run(main)
+
+
+def test_small_answers_are_bounded_too() -> None:
+    """Each takes memory for its key and its figures: of answers of some bytes, a MiB holds no more than a thousand."""
+
+    async def main() -> None:
+        sharing = Sharing(CacheConfig(max_bytes=2**20))
+
+        async def compute() -> Done:
+            return Done(0.5)
+
+        for number in range(3000):
+            await sharing.answer(number, compute)
+        assert 500 < len(sharing._kept) <= 1024
 
     _run(main)
 
