@@ -11,7 +11,7 @@ from graph.client import pipeline
 from graph.encode import element
 from graph.jobs.answering import Rows
 from graph.jobs.figures import Figures
-from graph.passes import Pass
+from graph.passes import BrokenPass, Pass
 
 HANDLE = "handle"
 
@@ -61,6 +61,8 @@ class ServedPredictor:
     def _outcome(self, run: Pass, row: int, named: frozenset[str]) -> Any:
         outcome = run.promise(row).result()
         run.taken(row)
+        if isinstance(outcome, BrokenPass):
+            raise outcome.error
         if isinstance(outcome, Exception):
             return outcome
         return element(

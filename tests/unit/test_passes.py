@@ -1,6 +1,7 @@
 """Passes over datasets, without a server: order, bounds, overlap, retries, and that nothing is left behind."""
 
 import asyncio
+import dataclasses
 import gc
 import threading
 import time
@@ -52,6 +53,21 @@ def counted(seen: list[int], most: int) -> Iterator[int]:
     for number in range(most):
         seen.append(number)
         yield number
+
+
+def outcomes_of(ways: Ways, count: int) -> list[Any]:
+    """The outcomes of the items 0, 1, …; each comes within a minute."""
+    run = Pass(((number, {}) for number in range(count)), ways)
+    try:
+        return [_taken(run, index) for index in range(count)]
+    finally:
+        run.close()
+
+
+def _taken(run: Pass, index: int) -> Any:
+    outcome = run.promise(index).result(60)
+    run.taken(index)
+    return outcome
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -180,6 +196,82 @@ def test_a_model_that_will_have_no_replica_is_not_waited_for() -> None:
     model.ways = Ways(lambda given: given, False, model.infer, hopeless, 4, 2, 1000.0)
     with pytest.raises(ModelUnavailableError):
         next(iter(model.answers(range(3))))
+
+
+def test_items_are_tried_again_where_nobody_knows_whether_it_is_hopeless() -> None:
+    refused: set[int] = set()
+
+    def outcome(item: int) -> Any:
+        if item in refused:
+            return item
+        refused.add(item)
+        return ModelUnavailableError("gone")
+
+    async def unknown() -> bool:
+        raise RuntimeError("the controller is gone")
+
+    model = Model(outcome=outcome)
+    model.ways = dataclasses.replace(model.ways, hopeless=unknown)
+    assert outcomes_of(model.ways, 5) == [0, 1, 2, 3, 4]
+
+
+def test_time_for_trying_again_begins_with_the_first_refusal() -> None:
+    """A call that waited for longer than that is not refused yet."""
+    asked: list[int] = []
+
+    async def infer(items: Sequence[int], parameters: dict[str, Any]) -> list[Any]:
+        asked.extend(items)
+        if len(asked) == 1:
+            await asyncio.sleep(1.1)
+            return [ModelUnavailableError("gone")]
+        return list(items)
+
+    model = Model()
+    model.ways = dataclasses.replace(model.ways, infer=infer, retry_s=1.0)
+    assert outcomes_of(model.ways, 1) == [0]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_another_number_of_answers_is_an_error_of_each_item(count: int) -> None:
+    async def infer(items: Sequence[int], parameters: dict[str, Any]) -> list[Any]:
+        return ["answer"] * count if items[0] % 2 else list(items)
+
+    model = Model()
+    model.ways = dataclasses.replace(model.ways, infer=infer, together=1)
+    found = outcomes_of(model.ways, 6)
+    assert found[::2] == [0, 2, 4]
+    assert [str(outcome) for outcome in found[1::2]] == [f"The model gave {count} answers to 1 inputs."] * 3
+    assert {type(outcome) for outcome in found[1::2]} == {InferenceError}
+
+
+@pytest.mark.parametrize("where", ["dataset", "prepare", "prepare on a thread", "infer"])
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+def test_whatever_is_raised_nobody_waits_for_ever(where: str, error: type[BaseException]) -> None:
+    def raising(*_: Any) -> Any:
+        raise error
+
+    async def infer(items: Sequence[Any], parameters: dict[str, Any]) -> list[Any]:
+        return list(raising())
+
+    model = Model()
+    if where == "infer":
+        model.ways = dataclasses.replace(model.ways, infer=infer)
+    elif where != "dataset":
+        model.ways = dataclasses.replace(model.ways, prepare=raising, blocks="thread" in where)
+    source = map(raising, range(5)) if where == "dataset" else range(5)
+    ended: list[Any] = []
+
+    def read() -> None:
+        try:
+            ended.extend(model.answers(source, "return"))
+        except BaseException as raised:
+            ended.append(type(raised))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert ended == [error if where == "dataset" or error is SystemExit else InferenceError]
+    assert list(Model().answers(range(3))) == ["0", "1", "2"]  # the loop of all passes goes on
 
 
 def test_an_error_in_reading_an_item_is_that_items() -> None:
