@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL.Image import Image
 
 from deployments.payload import Tensor
@@ -35,13 +36,37 @@ def column(values: Sequence[Any]) -> pa.Array:
     """Values as a column: records become structs, numbers keep their precision; JSON text where types differ."""
     try:
         return pa.array(values, from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([None if value is None else json_text(value) for value in values], pa.string())
+    except (pa.ArrowException, OverflowError):
+        return json_column(values)
+
+
+def json_column(values: Sequence[Any]) -> pa.Array:
+    """Values of `arrow_value`, or of an Arrow column, as JSON text."""
+    return pa.array([None if value is None else json_text(value) for value in values], pa.string())
 
 
 def json_text(value: Any) -> str:
-    """A value of `arrow_value` as JSON."""
-    return json.dumps(plain(_without_bytes(value)), ensure_ascii=False)
+    """One of them; what JSON has no form for, such as a time, as text."""
+    return json.dumps(plain(_without_bytes(value)), ensure_ascii=False, default=str)
+
+
+def parquet(table: pa.Table) -> Any:
+    """Rows as a Parquet file; JSON text in the columns that it has no form for, such as one of empty objects."""
+    try:
+        return _parquet(table)
+    except pa.ArrowNotImplementedError:
+        for place, name in enumerate(table.column_names):
+            try:
+                _parquet(table.select([place]))
+            except pa.ArrowNotImplementedError:
+                table = table.set_column(place, name, json_column(table.column(place).to_pylist()))
+        return _parquet(table)
+
+
+def _parquet(table: pa.Table) -> Any:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getbuffer()
 
 
 def _without_bytes(value: Any) -> Any:

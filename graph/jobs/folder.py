@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deployments.errors import ConfigError
-from graph.jobs.columns import json_text
+from graph.jobs.columns import json_column
 from graph.jobs.places import Place, exists, names_in, place, read, write
 from graph.jobs.rows import windows
 from graph.jobs.settings import Job
@@ -119,9 +119,7 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
             continue
         values = table.column(field.name)
         if field.type == pa.string() and values.type not in (pa.string(), pa.null()):
-            columns.append(
-                pa.array([None if one is None else json_text(one) for one in values.to_pylist()], pa.string())
-            )
+            columns.append(json_column(values.to_pylist()))
         else:
             columns.append(_as(values, field.type))
     return pa.table(columns, schema=schema)

@@ -4,6 +4,7 @@ The cut depends on the input alone, so that a job that goes on later, or in shar
 units with the same rows.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -136,16 +137,48 @@ def _line_ends(where: Place, size: int, share: int) -> Iterator[int]:
 
 def _quoted_ends(where: Place, share: int) -> Iterator[int]:
     """The same for CSV, where a line break inside of quotes ends no row: the file is read through."""
-    position, wanted, inside = 0, share, 0
+    position, wanted, quotes = 0, share, _Quotes()
     with where.fs.open_input_stream(where.path) as file:
         while block := file.read(_BLOCK):
+            if not position and block.startswith(codecs.BOM_UTF8):
+                block = b",,," + block[len(codecs.BOM_UTF8) :]  # a quote behind it opens a cell
             content = np.frombuffer(block, np.uint8)
-            quotes = np.cumsum(content == ord('"'), dtype=np.uint8) + np.uint8(inside)
-            ends = np.flatnonzero((content == ord("\n")) & (quotes & 1 == 0)) + position + 1
+            ends = np.flatnonzero((content == ord("\n")) & ~quotes.inside(content)) + position + 1
             while (after := ends[ends > wanted]).size:
                 yield int(after[0])
                 wanted = int(after[0]) + share
-            inside, position = int(quotes[-1]) & 1, position + len(block)
+            position += len(block)
+
+
+class _Quotes:
+    """Tells what stands inside of quotes as ``csv.reader`` has it, block after block.
+
+    A quote opens only at the beginning of a cell, or right behind one that closes: the two are one that is meant.
+    Any other outside of quotes (``a 5" pipe``) is part of its cell.
+    """
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._last = ord("\n")
+        self._closed = False  # whether the last byte was a quote that closes
+
+    def inside(self, content: Any) -> Any:
+        """For each byte of a block, whether it is inside."""
+        quotes = np.flatnonzero(content == ord('"'))
+        before = np.where(quotes > 0, content[quotes - 1], self._last)
+        opens = (before == ord(",")) | (before == ord("\n")) | (before == ord("\r"))
+        turning = np.zeros(len(content), np.uint8)
+        inside, closed = self._inside, -1 if self._closed else -2
+        for quote, can_open in zip(quotes.tolist(), opens.tolist(), strict=True):
+            if inside:
+                closed = quote
+            elif not can_open and quote != closed + 1:
+                continue
+            inside = not inside
+            turning[quote] = 1
+        within = (np.cumsum(turning, dtype=np.uint8) + np.uint8(self._inside)) & 1 == 1
+        self._inside, self._last, self._closed = inside, int(content[-1]), closed == len(content) - 1
+        return within
 
 
 def to_json(unit: Unit) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A file is named after its unit and window, and appears when it is complete. So a
 is written again replaces itself, and whatever is killed, each row ends up in the output once.
 """
 
-import io
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graph.jobs.answering import Predictor
-from graph.jobs.columns import jsonl, with_outcomes
+from graph.jobs.columns import jsonl, parquet, with_outcomes
 from graph.jobs.figures import Figures
 from graph.jobs.inputs import RowReader
 from graph.jobs.places import Place, names_in, place, read, write
@@ -127,11 +126,7 @@ class Worker:
 
 def encoded(table: pa.Table, form: str) -> Any:
     """A table as a file."""
-    if form == "jsonl":
-        return jsonl(table)
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getbuffer()
+    return jsonl(table) if form == "jsonl" else parquet(table)
 
 
 def counted(where: Place, error: str) -> Figures:

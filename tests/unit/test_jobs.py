@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -77,6 +77,50 @@ def test_csv_is_cut_between_rows_whatever_is_quoted(tmp_path_factory: pytest.Tem
     assert found == [tuple(row) for row in cells]
 
 
+@given(st.text('ab,"\n\r é', max_size=300), st.booleans(), st.integers(3, 40))
+def test_csv_is_cut_between_rows_whatever_stands_in_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, mark: bool, block: int
+) -> None:
+    """Quotes within unquoted cells too; the oracle is the file read without a cut."""
+    path = tmp_path_factory.mktemp("csv") / "in.csv"
+    path.write_bytes(f'"id",text\n{text}'.encode("utf-8-sig" if mark else "utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "_BLOCK", block)
+        cuts = [0, *units._quoted_ends(place(str(path)), 15), None]
+    assert _csv_rows(path, cuts) == _csv_rows(path, [0, None])
+
+
+def _csv_rows(path: Path, cuts: list[int | None]) -> list[Any]:
+    made = [units.Unit(0, "csv", (str(path),), start or 0, stop) for start, stop in itertools.pairwise(cuts)]
+    parts = [part for unit in made for part in windows(unit, 5)]
+    return [(row, part.broken.get(place)) for part in parts for place, row in enumerate(part.table.to_pylist())]
+
+
+def test_a_csv_of_inches_and_cells_of_several_lines_is_cut_between_rows(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    rows = [f'{number},a {number}" pipe,"first\nsecond, ""third"""\n' for number in range(2000)]
+    path.write_text("".join(["id,pipe,text\n", *rows]))
+    assert len(plan([str(path)], None, 100)) > 10
+    want = [
+        {"id": f"{number}", "pipe": f'a {number}" pipe', "text": 'first\nsecond, "third"'} for number in range(2000)
+    ]
+    assert rows_of([str(path)]) == want
+
+
+def test_cells_of_csv_may_be_long_and_one_that_is_too_long_is_one_broken_row(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"\nid,text\n1,{'w' * 200_000}\n2,short\n")
+    assert [len(row["text"]) for row in rows_of([str(path)])] == [200_000, 5]
+    before = csv.field_size_limit(1000)
+    try:
+        [window] = windows(units.Unit(0, "csv", (str(path),)), 10)
+    finally:
+        csv.field_size_limit(before)
+    assert window.table.column("text").to_pylist() == [None, "short"]
+    assert "field larger than field limit" in window.broken.pop(0)
+    assert window.broken == {}
+
+
 @pytest.mark.parametrize("group", [64, 700, 5000])
 def test_parquet_is_cut_into_rows_whatever_its_groups(tmp_path: Path, group: int) -> None:
     path = str(tmp_path / "in.parquet")
@@ -137,6 +181,50 @@ def test_a_line_that_is_no_object_is_one_broken_row(tmp_path: Path) -> None:
     rows = RowReader(TASKS["text-classification"], Columns("text"), Window(1, pa.table({"b": [1]})), checked=True)
     with pytest.raises(InvalidInputError, match="'text' is null"):
         rows.input(0)
+
+
+@pytest.mark.parametrize("depth", [40, 900, 100_000])
+@pytest.mark.parametrize("signs", ['{"a":1}', "[1]"])
+def test_a_line_that_is_nested_too_deeply_is_one_broken_row(tmp_path: Path, depth: int, signs: str) -> None:
+    opens, _, closes = signs.partition("1")
+    path = tmp_path / "in.jsonl"
+    path.write_text(f'{{"text": "a", "deep": {opens * depth}1{closes * depth}}}\n{{"text": "b"}}\n')
+    [window] = windows(units.Unit(0, "jsonl", (str(path),)), 10)
+    assert window.table.column("text").to_pylist() == [None, "b"]
+    assert list(window.broken) == [0]
+    assert "nested deeper than 32" in window.broken[0]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("aé\n", max_size=3),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text("ab", max_size=1), part, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["x", "y", ""]), _JSON, max_size=3), min_size=1, max_size=6))
+@example([{"x": {}}, {"x": {}}])
+@example([{"x": [{"a": {}}], "y": 2**70}])
+@example([{"x": [1, {"a": 2}]}])
+def test_rows_of_any_json_can_be_written_and_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("json") / "in.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    [window] = windows(*plan([str(path)], None, 10), 10)
+    assert window.broken == {}
+    table = pq.read_table(io.BytesIO(encoded(window.table, "parquet")))
+    assert table.num_rows == len(rows)
+    for written in (table.to_pylist(), window.table.to_pylist()):
+        for row, got in zip(rows, written, strict=True):
+            lost = [name for name in row if row[name] is not None and got[name] is None]
+            assert lost == []
+
+
+def test_empty_objects_become_json_text(tmp_path: Path) -> None:
+    table = pa.table({"id": [1, 2], "meta": [{}, None], "more": [[{}], []]})
+    assert pq.read_table(io.BytesIO(encoded(table, "parquet"))).to_pylist() == [
+        {"id": 1, "meta": "{}", "more": "[{}]"},
+        {"id": 2, "meta": None, "more": "[]"},
+    ]
 
 
 def test_patterns_and_hidden_files(tmp_path: Path) -> None:
