@@ -80,8 +80,10 @@ def _stretch(file: pq.ParquetFile, start: int, stop: int | None, rows: int) -> I
     """Rows ``start`` to ``stop``, read from the row groups that have them."""
     first = 0
     for group in range(file.metadata.num_row_groups):
+        if stop is not None and first >= stop:
+            return
         last = first + file.metadata.row_group(group).num_rows
-        if last > start and (stop is None or first < stop):
+        if last > start:
             position = first
             for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
                 skip = max(0, start - position)
@@ -89,6 +91,8 @@ def _stretch(file: pq.ParquetFile, start: int, stop: int | None, rows: int) -> I
                 if skip < most:
                     yield batch.slice(skip, most - skip)
                 position += batch.num_rows
+                if stop is not None and position >= stop:
+                    return
         first = last
 
 

@@ -38,14 +38,21 @@ class ServedPredictor:
 
     def submit(self, rows: Rows, count: int, broken: Mapping[int, str]) -> Callable[[], list[Any]]:
         """See `graph.jobs.answering.Predictor.submit`."""
+        wrong: dict[int, Exception] = {row: PipelineGraphError(said) for row, said in broken.items()}
 
         def read() -> Iterator[tuple[int, dict[str, Any]]]:
             for row in range(count):
-                yield row, pack_tensors({**self._given, **({} if row in broken else rows.parameters(row))})
+                parameters: dict[str, Any] = {}
+                if row not in wrong:
+                    try:
+                        parameters = pack_tensors({**self._given, **rows.parameters(row)})
+                    except Exception as error:  # a cell that cannot be read is the row's
+                        wrong[row] = error
+                yield row, parameters
 
         def prepare(row: int) -> Any:
-            if row in broken:
-                raise PipelineGraphError(broken[row])
+            if row in wrong:
+                raise wrong[row]
             return rows.input(row)
 
         run = Pass(read(), self._ways.preparing(prepare))

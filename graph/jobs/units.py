@@ -6,6 +6,7 @@ units with the same rows.
 
 import codecs
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from graph.jobs.places import Place, exists, files, place, read
 _SHARE = 64  # units that an input is cut into, if they are not too small or too large for it
 _LEAST_BYTES, _MOST_BYTES = 64 * 2**10, 64 * 2**20
 _MOST_FILES = 1024
+_MOST_PIECES = 8  # of a row group
 _BLOCK = 2**22
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _ENDINGS = {
@@ -59,7 +61,7 @@ def plan(inputs: Sequence[str], asked: str | None, window: int) -> list[Unit]:
     Args:
         inputs: paths, URLs or patterns.
         asked: the format, None to tell by the names.
-        window: rows of a window; rows of Parquet are cut between windows.
+        window: rows of a window; a row group of Parquet is cut between windows.
 
     Raises:
         ConfigError: there is nothing, or the format cannot be told.
@@ -110,15 +112,41 @@ def _cuts(kind: str, where: Place, size: int, share: int, window: int) -> Iterat
     """Where one file is cut."""
     if kind == "parquet":
         with where.fs.open_input_file(where.path) as file:
-            rows = pq.ParquetFile(file).metadata.num_rows
-        each = max(window, -(-rows * share // max(size, 1) // window) * window)
-        yield from ((start, min(start + each, rows)) for start in range(0, rows, each))
+            found = pq.ParquetFile(file).metadata
+        groups = [found.row_group(number) for number in range(found.num_row_groups)]
+        scale = size / max(1, sum(group.total_byte_size for group in groups))  # what they tell is not compressed
+        yield from _row_cuts([(group.num_rows, group.total_byte_size * scale) for group in groups], share, window)
     elif kind == "arrow" or where.path.endswith(tuple(COMPRESSED)) or size <= share:
         yield 0, None
     else:
         ends = _quoted_ends(where, share) if kind == "csv" else _line_ends(where, size, share)
         starts = [0, *(end for end in ends if end < size)]
         yield from zip(starts, [*starts[1:], None], strict=True)
+
+
+def _row_cuts(groups: Sequence[tuple[int, float]], share: int, window: int) -> Iterator[tuple[int, int]]:
+    """Rows from and to, of Parquet with ``groups`` of so many rows and bytes: between groups, or in a large one.
+
+    Whoever reads rows in a group has to read it from its beginning; so it is cut into a few.
+    """
+    start = position = 0
+    held = 0.0
+    for rows, size in groups:
+        pieces = min(_MOST_PIECES, max(1, math.ceil(size / share)))
+        each = max(1, -(-rows // pieces // window) * window)
+        if each >= rows:
+            position, held = position + rows, held + size
+            if held >= share:
+                yield start, position
+                start, held = position, 0.0
+            continue
+        if start < position:
+            yield start, position
+        yield from ((position + first, position + min(first + each, rows)) for first in range(0, rows, each))
+        start = position = position + rows
+        held = 0.0
+    if start < position:
+        yield start, position
 
 
 def _line_ends(where: Place, size: int, share: int) -> Iterator[int]:

@@ -38,6 +38,22 @@ def predictor_of(engine: Engine) -> Predictor:
     return LocalPredictor(engine.model, engine.parameters)
 
 
+def worker_predictor(engine: Engine) -> Predictor:
+    """The same in a worker, with as many threads as it has processors."""
+    if engine.url is None:
+        import torch
+
+        torch.set_num_threads(max(1, int(engine.model.resources.num_cpus)))
+    return predictor_of(engine)
+
+
+def end_if_unwell(predictor: Predictor) -> None:
+    """End this process if its device is lost: nothing of its rows is written, and Ray begins them with another."""
+    if (reason := predictor.unwell()) is not None:
+        logger.error("this worker ends, and another one goes on: %s", reason)
+        os._exit(1)
+
+
 def part_name(job: Job, unit: int, window: int) -> str:
     """Name of an output file."""
     index, count = job.shard
@@ -61,14 +77,12 @@ class Worker:
     """
 
     def __init__(self, job: Job, before: frozenset[str], progress: Any = None) -> None:
-        if job.engine.url is None:
-            _set_threads(job.engine.model.resources.num_cpus)
         self._job = job
         self._before = before
         self._progress = progress
         self._output = place(job.output)
         self._there = frozenset(names_in(self._output))
-        self._predictor = predictor_of(job.engine)
+        self._predictor = worker_predictor(job.engine)
         if progress is not None:
             self._told(progress.ready.remote())
 
@@ -109,9 +123,7 @@ class Worker:
     def _write(self, unit: Unit, window: Window, wait: Callable[[], list[Any]]) -> Figures:
         """Write the file of a window, once its rows are answered."""
         outcomes = wait()
-        if (reason := self._predictor.unwell()) is not None:
-            logger.error("this worker ends, and another one goes on: %s", reason)
-            os._exit(1)  # nothing of this window is written; Ray starts the worker again, and it the unit
+        end_if_unwell(self._predictor)
         columns = self._job.columns
         table = with_outcomes(window.table, outcomes, columns.prediction, columns.error)
         figures = self._predictor.figures()
@@ -137,9 +149,3 @@ def counted(where: Place, error: str) -> Figures:
     with where.fs.open_input_file(where.path) as file:
         column = pq.read_table(file, columns=[error]).column(0)
     return Figures(len(column), len(column) - column.null_count)
-
-
-def _set_threads(num_cpus: float) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, int(num_cpus)))

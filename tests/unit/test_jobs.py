@@ -2,18 +2,24 @@
 
 import argparse
 import csv
+import datetime
 import gzip
 import io
 import itertools
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
+import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,12 +27,12 @@ from PIL import Image
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError, InferenceError, InvalidInputError
 from deployments.tasks import TASKS
-from graph.jobs import command, units
+from graph.jobs import command, dataset, folder, places, run, units, work
 from graph.jobs.columns import column, jsonl, with_outcomes
 from graph.jobs.folder import agree, limited, open_folder
 from graph.jobs.inputs import RowReader, mapped
 from graph.jobs.places import files, place, read, write
-from graph.jobs.rows import Window, windows
+from graph.jobs.rows import Window, _stretch, windows
 from graph.jobs.settings import Columns, Engine, Job
 from graph.jobs.units import plan
 from graph.jobs.work import encoded
@@ -127,6 +133,35 @@ def test_parquet_is_cut_into_rows_whatever_its_groups(tmp_path: Path, group: int
     pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=group)
     assert len(plan([path], None, 100)) > 1
     assert rows_of([path]) == ROWS
+
+
+def test_a_row_group_is_cut_into_a_few_units_and_small_ones_are_joined(tmp_path: Path) -> None:
+    path = str(tmp_path / "in.parquet")
+    table = pa.table({"text": [f"{number:09}" * 20 for number in range(20_000)]})
+    pq.write_table(table, path, row_group_size=20_000, use_dictionary=False, compression="none")
+    assert len(plan([path], None, 100)) == 8
+    pq.write_table(table, path, row_group_size=100, use_dictionary=False, compression="none")
+    found = plan([path], None, 1000)
+    assert 30 < len(found) <= 65
+    assert all(unit.start % 100 == 0 for unit in found)  # between groups, whatever the windows
+    assert [unit.start for unit in found[1:]] == [unit.stop for unit in found[:-1]]
+    assert (found[0].start, found[-1].stop) == (0, 20_000)
+
+
+def test_no_more_of_a_row_group_is_read_than_a_unit_needs(tmp_path: Path) -> None:
+    path = str(tmp_path / "in.parquet")
+    pq.write_table(pa.table({"id": range(1000)}), path, row_group_size=500)
+    read: list[int] = []
+
+    class Counting(pq.ParquetFile):  # type: ignore[misc]
+        def iter_batches(self, *args: Any, **kwargs: Any) -> Iterator[pa.RecordBatch]:
+            for batch in super().iter_batches(*args, **kwargs):
+                read.append(batch.num_rows)
+                yield batch
+
+    found = [batch.column(0).to_pylist() for batch in _stretch(Counting(path), 520, 560, 20)]
+    assert [*itertools.chain(*found)] == [*range(520, 560)]
+    assert sum(read) == 60
 
 
 def test_text_and_what_datasets_saved_and_folders_of_files(tmp_path: Path) -> None:
@@ -244,6 +279,58 @@ def test_any_filesystem_of_fsspec(tmp_path: Path) -> None:
         place("nowhere://x")
 
 
+@pytest.mark.parametrize("name", ["a b.jsonl", "a[1].jsonl", "100%41.jsonl", "é?.jsonl", "c#d.jsonl"])
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
+def test_names_with_any_sign(tmp_path: Path, scheme: str, name: str) -> None:
+    base = f"{scheme}/job{tmp_path.name}" if scheme == "memory://" else f"{scheme}{tmp_path}"
+    where = place(base)
+    where.fs.create_dir(where.path)
+    with where.fs.open_output_stream(where.child(name).path) as stream:
+        stream.write(b'{"text": "a"}\n')
+    [(found, size)] = files(base)
+    assert size == 14
+    assert read(place(found)) == b'{"text": "a"}\n'
+    assert rows_of([base], form="jsonl") == [{"text": "a"}]
+    if not scheme:
+        assert files(f"{base}/{name}") == [(f"{base}/{name}", 14)]
+
+
+def test_what_is_there_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("a[1].jsonl", "a1.jsonl", "a*.jsonl", "b b.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    for name in ("a[1].jsonl", "a*.jsonl"):
+        assert [Path(path).name for path, _ in files(str(tmp_path / name))] == [name]
+    assert [Path(path).name for path, _ in files(str(tmp_path / "a[12].jsonl"))] == ["a1.jsonl"]
+    assert files(f"file://{tmp_path}/b b.jsonl") == [(f"file://{tmp_path}/b b.jsonl", 3)]
+
+
+def test_a_filesystem_that_replaces_nothing(tmp_path: Path) -> None:
+    """HDFS refuses to rename a file to the name of another, and shows a file while it is written."""
+
+    class Hdfs(pafs.FSSpecHandler):  # type: ignore[misc]
+        def move(self, source: str, target: str) -> None:
+            if self.fs.exists(target):
+                raise OSError("it exists")
+            super().move(source, target)
+
+        def open_output_stream(self, path: str, metadata: Any) -> Any:
+            opened.append(path)
+            return super().open_output_stream(path, metadata)
+
+    opened: list[str] = []
+    where = places.Place(pafs.PyFileSystem(Hdfs(fsspec.filesystem("file"))), str(tmp_path / "out"))
+    for content in (b"first", b"second"):
+        write(where, content)
+        assert read(where) == content
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert where.path not in opened
+
+
+def test_only_objects_are_written_in_place() -> None:
+    assert {kind.__name__ for kind in places._OBJECTS} <= {"S3FileSystem", "GcsFileSystem", "AzureFileSystem"}
+    assert places._OBJECTS
+
+
 def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
     where = place(str(tmp_path / "out"))
     write(where, b"first")
@@ -307,6 +394,62 @@ def test_parts_of_other_types_are_brought_together(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out").schema.field("prediction").type == pa.string()
 
 
+@pytest.mark.parametrize(
+    ("values", "kinds", "texts"),
+    [
+        ((2**60 + 1, 0.5), (pa.int64(), pa.float64()), [str(2**60 + 1), "0.5"]),
+        (
+            (datetime.datetime(3000, 1, 1), datetime.datetime(2000, 1, 1)),
+            (pa.timestamp("s"), pa.timestamp("ns")),
+            ['"3000-01-01 00:00:00"', '"2000-01-01 00:00:00"'],
+        ),
+    ],
+    ids=["large numbers", "far times"],
+)
+def test_types_that_cannot_keep_a_value_become_json_text(
+    tmp_path: Path, values: Any, kinds: Any, texts: list[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    for number, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+        table = pa.table({"id": [number], "value": pa.array([value], kind)})
+        write(place(str(tmp_path / f"out/part-{number}.parquet")), encoded(table, "parquet"))
+    for _ in range(2):  # done again, it changes nothing
+        agree(_job(tmp_path))
+        assert pq.read_table(tmp_path / "out").to_pylist() == [
+            {"id": number, "value": text} for number, text in enumerate(texts)
+        ]
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_shards_that_begin_together_share_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """One opens it right after the other has looked at, or written, the n-th thing there."""
+    write_jsonl(tmp_path / "in.jsonl")
+    calls: list[str] = []
+    found: list[Any] = []
+
+    def noted(name: str) -> Any:
+        real = getattr(folder, name)
+
+        def call(*args: Any) -> Any:
+            outcome = real(*args)
+            outcome = outcome if outcome is None or isinstance(outcome, bool) else list(outcome)
+            calls.append(name)
+            if len(calls) == moment + 1:
+                found.append(open_folder(_job(tmp_path, shard=(1, 2))))
+            return outcome
+
+        return call
+
+    for name in ("exists", "names_in", "write"):
+        monkeypatch.setattr(folder, name, noted(name))
+    found.append(open_folder(_job(tmp_path, shard=(0, 2))))
+    assert len(calls) > moment
+    assert len(found) == 2
+    assert found[0] == found[1] == plan([str(tmp_path / "in.jsonl")], None, 1024)
+
+
 def test_a_folder_belongs_to_one_job(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl")
     made = open_folder(_job(tmp_path))
@@ -361,6 +504,56 @@ def test_rows_bring_inputs_and_parameters() -> None:
     rows = RowReader(TASKS["text-generation"], Columns("m", {"top_k": "k"}), Window(0, table))
     assert [rows.input(row) for row in (0, 1)] == [[{"role": "user", "content": text}] for text in "ab"]
     assert [rows.parameters(row) for row in (0, 1)] == [{"top_k": 2}, {}]
+
+
+class Stub:
+    """A predictor that answers each row with its input."""
+
+    spec = TASKS["question-answering"]
+
+    def __init__(self, reason: str | None = None) -> None:
+        self._reason = reason
+
+    def submit(self, rows: RowReader, count: int, broken: Any) -> Any:
+        return lambda: [rows.given(row) for row in range(count)]
+
+    def unwell(self) -> str | None:
+        return self._reason
+
+
+def test_a_graph_is_asked_for_the_task_before_columns_are_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each window would be guessed for itself: here the first rows have another column than those behind them."""
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"question": "why?", "context": "so"}\n' + '{"question": "why?", "context": "so", "x": 1}\n' * 200)
+    monkeypatch.setattr(run, "predictor_of", lambda _: Stub())
+    engine = Engine(ModelConfig(name="qa", model="qa"), url="http://127.0.0.1:1")
+    job = Job((str(path),), str(tmp_path / "out"), engine)
+    found = run.with_columns(job, plan([str(path)], None, 10))
+    assert found.columns.inputs == {"question": "question", "context": "context"}
+
+
+def test_a_worker_over_a_dataset_ends_when_its_device_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"question": ["why?"], "context": ["so"]})
+    predictors = iter([Stub(), Stub("the device is lost")])
+    monkeypatch.setattr(work, "predictor_of", lambda _: next(predictors))
+    engine = Engine(ModelConfig(task="fake", resources={"num_cpus": 3}))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        well, lost = dataset.TableMapper(engine, Columns()), dataset.TableMapper(engine, Columns())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert well(table).column("error").to_pylist() == [None]
+
+    def ended(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    with pytest.raises(SystemExit):
+        lost(table)
 
 
 def _options(*arguments: str) -> argparse.Namespace:
