@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from deployments.errors import ConfigError
 from graph.jobs.places import place
+from graph.jobs.settings import WINDOW_BYTES
 from graph.jobs.units import COMPRESSED, Unit
 
 Read: TypeAlias = tuple[pa.Table, dict[int, str]]
@@ -73,7 +74,7 @@ def _csv(unit: Unit, rows: int) -> Iterator[Read]:
     if isinstance(head, csv.Error):
         raise ConfigError(f"The head of {unit.paths[0]} cannot be read: {head}.")
     schema = pa.schema([(name, pa.string()) for name in head])
-    for group in _grouped(found, rows):
+    for group in _grouped(found, rows, _letters):
         records, broken = [], {}
         for row, cells in enumerate(group):
             if isinstance(cells, csv.Error):
@@ -82,6 +83,10 @@ def _csv(unit: Unit, rows: int) -> Iterator[Read]:
                 broken[row] = f"The row has {len(cells)} cells, and the head has {len(head)}."
             records.append(dict(itertools.zip_longest(head, cells[: len(head)])))
         yield pa.Table.from_pylist(records, schema), broken
+
+
+def _letters(cells: list[str] | csv.Error) -> int:
+    return 0 if isinstance(cells, csv.Error) else sum(map(len, cells))
 
 
 def _records(stream: Any) -> Iterator[list[str] | csv.Error]:
@@ -138,9 +143,17 @@ def _lines(unit: Unit) -> Iterator[bytes]:
             yield line
 
 
-def _grouped(rows: Iterable[Any], count: int) -> Iterator[list[Any]]:
-    left = iter(rows)
-    while group := list(itertools.islice(left, count)):
+def _grouped(rows: Iterable[Any], count: int, size: Callable[[Any], int] = len) -> Iterator[list[Any]]:
+    """Rows by ``count``, or fewer where their sizes are `WINDOW_BYTES` together."""
+    group: list[Any] = []
+    held = 0
+    for row in rows:
+        group.append(row)
+        held += size(row)
+        if len(group) == count or held >= WINDOW_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
         yield group
 
 

@@ -1,5 +1,6 @@
 """A unit of the input → its rows, in windows: Arrow tables, of which no more is in memory than is asked for."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 
 from graph.jobs import lines
 from graph.jobs.places import place, read
+from graph.jobs.settings import WINDOW_BYTES
 from graph.jobs.units import Unit
 
 _PATH = "path"
@@ -35,20 +37,21 @@ def windows(unit: Unit, rows: int, shard: tuple[int, int] = (0, 1)) -> Iterator[
 
     Args:
         unit: what is read.
-        rows: of the input in each window (>=1); the last has fewer.
+        rows: of the input in each window (>=1); the last has fewer, and so have those of large rows.
         shard: ``(index, count)``: of every ``count`` rows, only that at ``index``.
     """
     index, count = shard
-    left = unit.limit
+    left, first = unit.limit, 0
     for number, window in enumerate(_READERS[unit.format](unit, rows)):
         table = window.table if left is None else window.table.slice(0, left)
-        kept = range((index - number * rows) % count, table.num_rows, count)
+        kept = range((index - first) % count, table.num_rows, count)
         yield Window(
             number,
             table if count == 1 else table.take(pa.array(kept, pa.int64())),
             {place_: window.broken[row] for place_, row in enumerate(kept) if row in window.broken},
             None if window.files is None else [window.files[row] for row in kept],
         )
+        first += table.num_rows
         left = None if left is None else left - table.num_rows
         if left == 0:
             return
@@ -58,15 +61,27 @@ def _tables(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Window]:
     """Batches of any length → windows."""
     waiting: list[pa.RecordBatch] = []
     number = 0
-    for batch in batches:
+    for batch in itertools.chain.from_iterable(map(_pieces, batches)):
         waiting.append(batch)
-        while sum(part.num_rows for part in waiting) >= rows:
+        held = sum(part.num_rows for part in waiting)
+        while held >= rows or (held and sum(part.nbytes for part in waiting) >= WINDOW_BYTES):
             whole = pa.Table.from_batches(waiting)
             yield Window(number, whole.slice(0, rows))
             waiting = whole.slice(rows).to_batches()
+            held = max(0, held - rows)
             number += 1
     if sum(part.num_rows for part in waiting):
         yield Window(number, pa.Table.from_batches(waiting))
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch, halved until no part has more than `WINDOW_BYTES`, or a part is one row."""
+    if batch.nbytes <= WINDOW_BYTES or batch.num_rows <= 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
 
 
 def _parquet(unit: Unit, rows: int) -> Iterator[Window]:
@@ -85,7 +100,9 @@ def _stretch(file: pq.ParquetFile, start: int, stop: int | None, rows: int) -> I
         last = first + file.metadata.row_group(group).num_rows
         if last > start:
             position = first
-            for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
+            size = file.metadata.row_group(group).total_byte_size
+            each = min(rows, max(1, (last - first) * WINDOW_BYTES // max(1, size)))
+            for batch in file.iter_batches(batch_size=each, row_groups=[group]):
                 skip = max(0, start - position)
                 most = batch.num_rows if stop is None else min(batch.num_rows, stop - position)
                 if skip < most:

@@ -27,7 +27,8 @@ from PIL import Image
 from deployments.config import ModelConfig
 from deployments.errors import ConfigError, InferenceError, InvalidInputError
 from deployments.tasks import TASKS
-from graph.jobs import command, dataset, folder, places, run, units, work
+from graph.jobs import command, dataset, folder, lines, places, run, units, work
+from graph.jobs import rows as rows_module
 from graph.jobs.columns import column, jsonl, with_outcomes
 from graph.jobs.folder import agree, limited, open_folder
 from graph.jobs.inputs import RowReader, mapped
@@ -197,6 +198,33 @@ def test_shards_have_each_row_once(tmp_path: Path, count: int) -> None:
     shards = [rows_of([path], shard=(index, count)) for index in range(count)]
     assert sorted(row["id"] for shard in shards for row in shard) == list(range(3000))
     assert max(map(len, shards)) - min(map(len, shards)) <= len(plan([path], None, 100)) * 2
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "txt", "parquet", "arrow"])
+def test_large_rows_make_windows_of_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    for module in (lines, rows_module):
+        monkeypatch.setattr(module, "WINDOW_BYTES", 10_000)
+    made = [{"text": f"{number} " + "x" * (2000 if 200 <= number < 300 else 20)} for number in range(500)]
+    path = tmp_path / f"in.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in made))
+    elif kind in ("csv", "txt"):
+        path.write_text("\n".join([*(["text"] if kind == "csv" else []), *(row["text"] for row in made)]))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(made), path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema([("text", pa.string())])) as stream:
+            stream.write_table(pa.Table.from_pylist(made), max_chunksize=400)
+    unit = units.Unit(0, {"txt": "text"}.get(kind, kind), (str(path),))
+    found = [part.table for part in windows(unit, 100)]
+    assert [row for table in found for row in table.to_pylist()] == made
+    assert max(table.num_rows for table in found) <= 100
+    assert max(table.nbytes for table in found) < 25_000  # a row that crosses the bound is in
+    assert len(found) < 70
+    for count in (2, 7):
+        shards = [[part.table for part in windows(unit, 100, (index, count))] for index in range(count)]
+        rows = [[row for table in tables for row in table.to_pylist()] for tables in shards]
+        assert rows == [made[index::count] for index in range(count)]
 
 
 @pytest.mark.parametrize("limit", [1, 250, 3000, 9999])
