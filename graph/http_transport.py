@@ -124,7 +124,7 @@ def _answer(response: httpx.Response) -> Any:
         error = _told_error(response.json())
     except (ValueError, KeyError, TypeError):
         kind = _FOREIGN.get(response.status_code, errors.PipelineGraphError)
-        error = kind(f"{response.url.host} answers {response.status_code} {response.reason_phrase}.")
+        error = kind(f"{response.url.host} itself answers {response.status_code} {response.reason_phrase}; try again.")
     raise error
 
 

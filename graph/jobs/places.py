@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 from deployments.errors import ConfigError
 
 _WILD = "*?["
-_URL_SIGNS = "/%:?#@!$&'()*+,;=~"  # beside letters and digits; a space and brackets are written with %
+_PATH_SIGNS = "/:@!$&'()*+,;=~"  # of a URL's path, beside letters and digits; others are written with %
 # an object there appears when it is complete; some builds of pyarrow lack some of them
 _OBJECTS = tuple(
     getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
@@ -55,7 +55,7 @@ def place(name: str) -> Place:
 def _quoted(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority}{slash}{quote(path, _URL_SIGNS)}"
+    return f"{scheme}://{authority}{slash}{quote(path, f'{_PATH_SIGNS}%?#')}"
 
 
 def exists(where: Place) -> bool:
@@ -92,7 +92,7 @@ def files(name: str) -> list[tuple[str, int]]:
     if not found:
         raise ConfigError(f"There are no files at {name}.")
     escapes = bool(scheme) and not isinstance(where.fs, pafs.PyFileSystem)  # pyarrow reads %, and fsspec does not
-    return [(_with_scheme(scheme, quote(path) if escapes else path), size) for path, size in sorted(found)]
+    return [(_with_scheme(scheme, quote(path, _PATH_SIGNS) if escapes else path), size) for path, size in sorted(found)]
 
 
 def _with_scheme(scheme: str, path: str) -> str:

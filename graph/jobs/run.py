@@ -121,7 +121,7 @@ def _spec(engine: Engine, address: str | None) -> TaskSpec:
     """The task, which only a graph knows where none is given."""
     if engine.model.task is not None:
         return TASKS[engine.model.canonical_task]
-    if engine.url == HANDLE:
+    if engine.url == HANDLE and (address or os.environ.get("RAY_ADDRESS")):
         _start_ray(address)
     return predictor_of(engine).spec
 

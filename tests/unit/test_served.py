@@ -6,11 +6,18 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from deployments.errors import DeadlineExceededError
+from deployments.config import ModelConfig
+from deployments.errors import DeadlineExceededError, PipelineGraphError
 from graph import served
 from graph.client import AsyncServedPipeline, ServedPipeline
+from graph.jobs import served as jobs_served
+from graph.jobs.inputs import RowReader
+from graph.jobs.rows import Window
+from graph.jobs.settings import Columns
 from graph.portal import portal
 from graph.transport import HandleTransport
 
@@ -80,6 +87,21 @@ def test_a_stream_of_asynchronous_code_reads_its_file_beside_its_loop(slow_file:
         return [piece async for piece in describe(images="cat.png", text="what?", stream=True)]
 
     assert asyncio.run(ask()) == ["word", "word"]
+
+
+def test_a_cell_that_cannot_be_read_is_an_error_of_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport: Any = Transport()
+    model = ServedPipeline(transport, resolved("fill-mask"), 30.0, {})
+    monkeypatch.setattr(jobs_served, "pipeline", lambda *_, **__: model)
+    offsets, letters = np.array([0, 1, 2, 3], np.int32), b"a\xffc"
+    broken = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
+    columns = Columns("text", {"targets": "words"})
+    rows = RowReader(model._spec, columns, Window(0, pa.table({"text": ["1", "2", "3"], "words": broken})))
+    predictor = jobs_served.ServedPredictor(ModelConfig(task="fill-mask"), {}, "http://127.0.0.1:1", 30.0)
+    found = predictor.submit(rows, 3, {})()
+    assert [found[0], found[2]] == ["answer", "answer"]
+    assert isinstance(found[1], UnicodeDecodeError)
+    assert isinstance(predictor.submit(rows, 1, {0: "It is broken."})()[0], PipelineGraphError)
 
 
 class Handle:
