@@ -1,5 +1,6 @@
 """Outcomes → Arrow columns: the answers in types of their own, and a sentence for each row that failed."""
 
+import contextlib
 import io
 import json
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def parquet(table: pa.Table) -> Any:
             try:
                 _parquet(table.select([place]))
             except pa.ArrowNotImplementedError:
-                table = table.set_column(place, name, json_column(table.column(place).to_pylist()))
+                table = table.set_column(place, name, json_column(values_of(table.column(place))))
         return _parquet(table)
 
 
@@ -104,10 +105,31 @@ def arrow_value(value: Any) -> Any:
 def jsonl(table: pa.Table) -> bytes:
     """Rows as JSON lines; files in them as base64."""
     lines = io.StringIO()
-    for row in table.to_pylist():
+    columns = [values_of(column) for column in table.columns]
+    for cells in zip(*columns, strict=True):
+        row = dict(zip(table.column_names, cells, strict=True))
         lines.write(json.dumps(row, ensure_ascii=False, default=_json_default))
         lines.write("\n")
     return lines.getvalue().encode("utf-8", "replace")
+
+
+def values_of(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; those that Python has no form for (text that is no UTF-8, far times) as text or null."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes().decode("utf-8", "replace") if hasattr(scalar, "as_buffer") else None
+    except (ValueError, OverflowError):
+        with contextlib.suppress(pa.ArrowException):
+            return scalar.cast(pa.string()).as_py()
+        return None
 
 
 def _json_default(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deployments.errors import ConfigError
-from graph.jobs.columns import json_column
+from graph.jobs.columns import json_column, values_of
 from graph.jobs.places import Place, exists, names_in, place, read, write
 from graph.jobs.rows import windows
 from graph.jobs.settings import Job
@@ -142,7 +142,7 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
             continue
         values = table.column(field.name)
         if field.type == pa.string() and values.type not in (pa.string(), pa.null()):
-            columns.append(json_column(values.to_pylist()))
+            columns.append(json_column(values_of(values)))
         else:
             columns.append(_as(values, field.type))
     return pa.table(columns, schema=schema)

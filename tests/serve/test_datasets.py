@@ -50,7 +50,8 @@ def server(url: str, checkpoints: Path) -> str:
     models = [served(case_of(name), checkpoints) for name in (CLASSIFY, VQA, SPEECH, WRITE, FILL, LOOK)]
     slow = {"init": {"forward_s": 0.02}, "batch": {"max_items": 4}}
     twins = _fake("twins", **slow, scale={"min_replicas": 2})
-    roomy = _fake("slow", **slow, scale={"max_ongoing_requests": 1000})
+    slower = {**slow, "init": {"forward_s": 0.2}}  # or all that was read may be answered before anybody has looked
+    roomy = _fake("slow", **slower, scale={"max_ongoing_requests": 1000})
     deploy(url, {"models": [*models, _fake("quick"), roomy, twins]})
     return url
 
@@ -179,7 +180,7 @@ def _asked(server: str, name: str) -> int:
 
 
 def test_whoever_leaves_leaves_nothing_running(server: str, over: str | None) -> None:
-    """The rest would take a minute."""
+    """The rest would take ten minutes."""
     read = []
 
     def source() -> Iterator[str]:

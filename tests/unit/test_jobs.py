@@ -290,6 +290,19 @@ def test_empty_objects_become_json_text(tmp_path: Path) -> None:
     ]
 
 
+def test_cells_that_python_has_no_form_for_are_written_as_text() -> None:
+    offsets, letters = np.array([0, 1, 2, 3], np.int32), b"a\xffc"
+    broken = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(letters)])
+    far = pa.array([0, 5 * 10**11, None], pa.int64()).cast(pa.timestamp("s"))
+    nested = pa.StructArray.from_arrays([broken], ["text"])
+    table = pa.table({"id": [1, 2, 3], "text": broken, "time": far, "nested": nested})
+    assert [json.loads(line) for line in bytes(encoded(table, "jsonl")).splitlines()] == [
+        {"id": 1, "text": "a", "time": "1970-01-01 00:00:00", "nested": {"text": "a"}},
+        {"id": 2, "text": "\ufffd", "time": "17814-05-16 00:53:20", "nested": None},
+        {"id": 3, "text": "c", "time": None, "nested": {"text": "c"}},
+    ]
+
+
 def test_patterns_and_hidden_files(tmp_path: Path) -> None:
     for name in ("a.jsonl", "b.jsonl", "_job.json", ".c.jsonl", "d.csv"):
         (tmp_path / name).write_text("{}\n")

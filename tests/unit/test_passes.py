@@ -1,6 +1,7 @@
 """Passes over datasets, without a server: order, bounds, overlap, retries, and that nothing is left behind."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import os
@@ -303,10 +304,29 @@ def test_dropping_the_answers_ends_the_pass_that_next_began() -> None:
     until(lambda: _readers() == 0)
 
 
-def _interrupt(waited_for: Any) -> None:
-    """What Ctrl-C does, once the main thread waits for the promise."""
-    until(lambda: len(waited_for._condition._waiters) > 0)
-    os.kill(os.getpid(), signal.SIGINT)
+@contextlib.contextmanager
+def _interrupted(waited_for: Any) -> Iterator[None]:
+    """Ctrl-C once the main thread waits for the promise; again until it is heard, as a lock may miss one."""
+    heard = threading.Event()
+
+    def hear(*_: Any) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    def send() -> None:
+        until(lambda: len(waited_for._condition._waiters) > 0)
+        while not heard.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, hear)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("leave", ["close", "drop", "with", "interrupt"])
@@ -326,8 +346,7 @@ def test_leaving_ends_the_reading_and_cancels_what_is_under_way(leave: str) -> N
         with answers:
             pass
     else:
-        threading.Thread(target=_interrupt, args=(answers._run.promise(1),)).start()
-        with pytest.raises(KeyboardInterrupt):
+        with _interrupted(answers._run.promise(1)), pytest.raises(KeyboardInterrupt):
             next(answers)
     until(lambda: model.running == 0 and model.cancelled == 3)
     until(lambda: _readers() == 0)
