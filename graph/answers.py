@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal, Self
 
 from graph.inputs import items_of
-from graph.passes import END, BrokenDataset, Pass, Ways
+from graph.passes import END, BrokenPass, Pass, Ways
 
 Errors = Literal["raise", "return"]
 
@@ -115,7 +115,7 @@ class AnswerIterator:
     def _value(self, outcome: Any) -> Any:
         self._run.taken(self._index)
         self._index += 1
-        if isinstance(outcome, BrokenDataset):
+        if isinstance(outcome, BrokenPass):
             self._end(wait=False)
             raise outcome.error
         if isinstance(outcome, Exception):

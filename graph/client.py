@@ -112,12 +112,14 @@ class ServedPipeline(Served):
             return self._stream(given, one, parameters)
         if one:
             return portal().wait(self._one(spec, given, parameters))
-        return self._listed(list(self._answers(spec, given, parameters, errors)))
+        with iter(self._answers(spec, given, parameters, errors)) as answers:
+            return self._listed(list(answers))
 
     def _stream(self, given: Any, one: bool, parameters: dict[str, Any]) -> Iterator[Any]:
-        events, whole = self._events(given, one, parameters)
-        found = portal().iterate(events)
-        return found if whole else (event["token"]["text"] for event in found)
+        self._check_streams(one)
+        item = portal().wait(self._read(self._spec, given))
+        found = portal().iterate(self._events(item, parameters))
+        return (self._wanted(event, parameters) for event in found)
 
 
 class AsyncServedPipeline(Served):
@@ -131,13 +133,15 @@ class AsyncServedPipeline(Served):
             return self._answers(spec, dataset, parameters, errors)
         one = self._is_one(given, parameters)
         if stream:
-            return self._stream(*self._events(given, one, parameters))
+            self._check_streams(one)
+            return self._stream(given, parameters)
         return portal().join(self._one(spec, given, parameters)) if one else self._list(spec, given, parameters, errors)
 
     async def _list(self, spec: TaskSpec, given: Any, parameters: dict[str, Any], on_error: Errors) -> Any:
-        return self._listed([output async for output in self._answers(spec, given, parameters, on_error)])
+        async with iter(self._answers(spec, given, parameters, on_error)) as answers:
+            return self._listed([output async for output in answers])
 
-    @staticmethod
-    async def _stream(events: AsyncIterator[dict[str, Any]], whole: bool) -> AsyncIterator[Any]:
-        async for event in portal().aiterate(events):
-            yield event if whole else event["token"]["text"]
+    async def _stream(self, given: Any, parameters: dict[str, Any]) -> AsyncIterator[Any]:
+        item = await portal().join(self._read(self._spec, given))
+        async for event in portal().aiterate(self._events(item, parameters)):
+            yield self._wanted(event, parameters)

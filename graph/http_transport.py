@@ -16,6 +16,17 @@ from graph.portal import portal
 from graph.status import STATUS
 from graph.tgi import read_events
 
+_UNKNOWN = STATUS[errors.UnknownModelError][1]
+# what a proxy answers by itself, when it does not reach the router, or not yet, or has lost it
+_FOREIGN: dict[int, type[errors.PipelineGraphError]] = {
+    404: errors.ModelUnavailableError,
+    429: errors.OverloadedError,
+    500: errors.ReplicaLostError,
+    502: errors.ReplicaLostError,
+    503: errors.ModelUnavailableError,
+    504: errors.ReplicaLostError,
+}
+
 
 class HttpTransport:
     """Calls over HTTP, and one pool of connections for each server.
@@ -30,9 +41,12 @@ class HttpTransport:
 
     def __init__(self, url: str, timeout_s: float, headers: dict[str, str]) -> None:
         self._url = url.rstrip("/")
-        self._client = _http_client(self._url, os.getpid())
         self._timeout_s = timeout_s
         self._headers = {"x-wait-for-model": "true", **headers}  # as the local pipeline loads before it answers
+
+    @property
+    def _client(self) -> httpx.AsyncClient:
+        return _http_client(self._url, os.getpid())  # a forked child must not share its parent's connections
 
     async def resolve(self, task: str | None, model: str | None) -> dict[str, Any]:
         """Ask ``GET /resolve``."""
@@ -49,9 +63,10 @@ class HttpTransport:
         """Ask ``GET /models/{name}/health``."""
         try:
             response = await self._client.get(f"/models/{name}/health", headers=self._headers, timeout=self._timeout_s)
-            return response.status_code == 404 or response.json().get("state") == "failed"
+            found = response.json()
         except (httpx.TransportError, ValueError):
             return False
+        return isinstance(found, dict) and (found.get("state") == "failed" or found.get("error_type") == _UNKNOWN)
 
     async def _get(self, path: str, query: dict[str, str]) -> Any:
         return _answer(await self._client.get(path, params=query, headers=self._headers, timeout=self._timeout_s))
@@ -65,7 +80,7 @@ class HttpTransport:
             return _listed(_answer(response), int(response.headers.get("x-failed-items", 0)))
         except (errors.OverloadedError, errors.DeadlineExceededError) as error:
             return [error] * len(items)
-        except errors.PipelineGraphError as error:
+        except (errors.PipelineGraphError, TypeError, ValueError) as error:  # the latter: there is no JSON form of it
             if len(items) == 1:
                 return [error]
             return [(await self.infer(name, [item], parameters, bulk))[0] for item in items]
@@ -108,7 +123,8 @@ def _answer(response: httpx.Response) -> Any:
     try:
         error = _told_error(response.json())
     except (ValueError, KeyError, TypeError):
-        error = errors.PipelineGraphError(f"{response.status_code} {response.reason_phrase}")
+        kind = _FOREIGN.get(response.status_code, errors.PipelineGraphError)
+        error = kind(f"{response.url.host} itself answers {response.status_code} {response.reason_phrase}; try again.")
     raise error
 
 

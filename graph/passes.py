@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from deployments.errors import ModelUnavailableError, OverloadedError, ReplicaLostError
+from deployments.errors import InferenceError, ModelUnavailableError, OverloadedError, ReplicaLostError
 from graph.portal import portal
 
 Promise: TypeAlias = "concurrent.futures.Future[Any]"
@@ -33,10 +33,10 @@ class Ways:
         prepare: an item as read → what is sent; its errors are the item's.
         blocks: whether `prepare` reads files, so that it runs on a thread.
         infer: answers items with these parameters; an error in the place of one that failed. Raises nothing.
-        hopeless: whether a model that has no replica will have none.
+        hopeless: whether a model that has no replica will have none; an error says that nobody knows.
         together: items of one call (>=1).
         calls: calls at a time (>=1).
-        retry_s: seconds for which an item is tried again that found no replica, or a full one (>=0).
+        retry_s: seconds for which an item is tried again that found no replica, or a full one, from then on (>=0).
     """
 
     prepare: Callable[[Any], Any]
@@ -78,15 +78,19 @@ class Pass:
         self._todo: deque[Entry] = deque()
         self._wake = asyncio.Event()
         self._closed = False
+        self._broken: BrokenPass | None = None
         self._ended = threading.Event()
         self._portal = portal()
         self._running = self._portal.start(self._run())
         threading.Thread(target=self._read, name="read-dataset", daemon=True).start()
 
     def promise(self, index: int) -> Promise:
-        """The outcome of item ``index``: its answer, an error, or `END` behind the last one."""
+        """The outcome of item ``index``: its answer, an error, a `BrokenPass`, or `END` behind the last one."""
         with self._lock:
-            return self._promises.setdefault(index, concurrent.futures.Future())
+            promise = self._promises.setdefault(index, concurrent.futures.Future())
+            if self._broken is not None:
+                _keep(promise, self._broken)
+            return promise
 
     def taken(self, index: int) -> None:
         """The outcome of ``index`` was given out: its place is free."""
@@ -114,8 +118,8 @@ class Pass:
                 entry = Entry(self.promise(index), given, parameters)
                 index += 1
                 self._portal.loop.call_soon_threadsafe(self._add, entry)
-        except Exception as error:
-            _keep(self.promise(index), BrokenDataset(error))
+        except BaseException as error:  # a script that ends itself raises SystemExit
+            _keep(self.promise(index), BrokenPass(error))
             index += 1
         if not self._closed:
             _keep(self.promise(index), END)
@@ -151,6 +155,23 @@ class Pass:
         return entries
 
     async def _answer(self, entries: list[Entry]) -> None:
+        """Keep the promises of ``entries``; what cannot go wrong and does ends the pass, or it would wait for ever."""
+        try:
+            await self._settle(entries)
+        except BaseException as error:
+            stopped = isinstance(error, asyncio.CancelledError)
+            if stopped and self._closed:
+                raise
+            self._give_up(InferenceError("A call was cancelled from elsewhere.") if stopped else error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Every outcome that is still open is ``error``."""
+        with self._lock:
+            self._broken = BrokenPass(error)
+            for promise in self._promises.values():
+                _keep(promise, self._broken)
+
+    async def _settle(self, entries: list[Entry]) -> None:
         items, sent = [], []
         for entry in entries:
             try:
@@ -172,7 +193,7 @@ class Pass:
         outcomes: list[Any] = [None] * len(items)
         lost = [0] * len(items)
         left, pause_s = list(range(len(items))), _FIRST_RETRY_S
-        deadline_s = self._portal.loop.time() + self._ways.retry_s
+        deadline_s: float | None = None
         while True:
             found = await self._infer([items[index] for index in left], parameters)
             for index, outcome in zip(left, found, strict=True):
@@ -182,29 +203,41 @@ class Pass:
             left = [
                 index for index in left if isinstance(outcomes[index], OverloadedError) and lost[index] <= _MOST_LOST
             ]
-            if not left or self._portal.loop.time() > deadline_s:
+            now_s = self._portal.loop.time()
+            if deadline_s is None:  # not before: what waits for its answer is not refused
+                deadline_s = now_s + self._ways.retry_s
+            if not left or now_s >= deadline_s:
                 return outcomes
             absent = any(isinstance(outcomes[index], ModelUnavailableError) for index in left)
-            if absent and await self._ways.hopeless():
+            if absent and await self._is_hopeless():
                 return outcomes
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_RETRY_S)
 
     async def _infer(self, items: list[Any], parameters: dict[str, Any]) -> list[Any]:
         try:
-            return await self._ways.infer(items, parameters)
+            found = await self._ways.infer(items, parameters)
         except Exception as error:  # an item must get an outcome: whoever iterates would wait for ever
             return [error] * len(items)
+        if len(found) != len(items):
+            return [InferenceError(f"The model gave {len(found)} answers to {len(items)} inputs.")] * len(items)
+        return found
+
+    async def _is_hopeless(self) -> bool:
+        try:
+            return await self._ways.hopeless()
+        except Exception:  # whoever would know is gone too, and may come back
+            return False
 
 
-class BrokenDataset:
-    """Stands for an error of the dataset, rather than of one item.
+class BrokenPass:
+    """Stands for an error of the dataset, or of the pass itself, rather than of one item.
 
     Args:
-        error: as reading raised it.
+        error: as it was raised.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
 

@@ -1,5 +1,6 @@
 """What calls of a served pipeline are made of, whether its caller waits or awaits: see `graph.client`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -40,15 +41,21 @@ class Served:
     ) -> None:
         self.name: str = resolved["name"]
         self.task: str = resolved["task"]
-        self._spec = TASKS[self.task]
         self._given = {name: value for name, value in parameters.items() if name not in PLACEMENT}
         self.defaults: dict[str, Any] = {**resolved["defaults"], **self._given}
         self._transport = transport
         self._timeout_s = timeout_s
-        self.model = ServedModel(lambda: portal().wait(transport.about(self.name)))
+        self.model = ServedModel(self._about)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(task={self.task!r}, name={self.name!r})"
+
+    @property
+    def _spec(self) -> TaskSpec:
+        return TASKS[self.task]
+
+    def _about(self) -> dict[str, Any]:
+        return portal().wait(self._transport.about(self.name))
 
     @property
     def tokenizer(self) -> Any:
@@ -71,7 +78,7 @@ class Served:
         return given, {**self._given, **parameters}, spec
 
     async def _one(self, spec: TaskSpec, given: Any, parameters: dict[str, Any]) -> Any:
-        item = self._item(spec, given)
+        item = await self._read(spec, given)
         [outcome] = await self._transport.infer(self.name, [item], pack_tensors(parameters), False)
         if isinstance(outcome, Exception):
             raise outcome
@@ -104,16 +111,26 @@ class Served:
             retry_s=self._timeout_s,
         )
 
-    def _events(self, item: Any, one: bool, parameters: dict[str, Any]) -> tuple[AsyncIterator[dict[str, Any]], bool]:
-        """The events of a stream, and whether they are wanted whole."""
+    def _check_streams(self, one: bool) -> None:
         if not self._spec.streams or not one:
             raise errors.InvalidParameterError("`stream` is for answers in text, and takes one input.", "stream")
-        events = self._transport.stream(self.name, self._item(self._spec, item), pack_tensors(parameters))
-        return events, bool({**self.defaults, **parameters}.get("details"))
+
+    def _events(self, item: Any, parameters: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        return self._transport.stream(self.name, item, pack_tensors(parameters))
+
+    def _wanted(self, event: dict[str, Any], parameters: dict[str, Any]) -> Any:
+        """What the caller gets of an event of a stream."""
+        return event if {**self.defaults, **parameters}.get("details") else event["token"]["text"]
 
     def _listed(self, outputs: list[Any]) -> Any:
         """What the local pipeline returns for a list with these answers."""
         return outputs[0] if self._spec.list_of_one_unwraps and len(outputs) == 1 else outputs
+
+    async def _read(self, spec: TaskSpec, given: Any) -> Any:
+        """`_item`, on a thread where it reads files: the loop that runs this has other calls to answer."""
+        if files_of(spec.inputs):
+            return await asyncio.to_thread(self._item, spec, given)
+        return self._item(spec, given)
 
     @staticmethod
     def _item(spec: TaskSpec, given: Any) -> Any:

@@ -4,7 +4,7 @@ The other, over HTTP, is `graph.http_transport`. Everything of both runs on the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Protocol
 
 from deployments import errors
@@ -62,6 +62,13 @@ class HandleTransport:
         self._timeout_s = timeout_s
         self._handles: dict[str, Any] = {}
         self._groups: dict[str, str] = {}  # of models that share replicas
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"app_name": self._app_name, "timeout_s": self._timeout_s, "groups": self._groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["app_name"], state["timeout_s"])  # type: ignore[misc]
+        self._groups = state["groups"]
 
     def _handle(self, name: str) -> Any:
         if name not in self._handles:
@@ -137,14 +144,22 @@ class HandleTransport:
             raise
 
     async def stream(self, name: str, item: Any, parameters: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Straight to a replica; whoever stops iterating frees its place there."""
+        """Straight to a replica; whoever stops iterating frees its place there. No event is waited for too long."""
         handle = self._handle(name).options(stream=True, method_name="stream")
         response = handle.remote(TaskRequest(item, parameters))
         try:
             with self._translated(name, ""):
-                async for events in response:
+                steps = aiter(response)
+                while (events := await self._in_time(name, anext(steps, None))) is not None:
                     for event in events:
                         if isinstance(event, Step):
                             yield step_json(event, True)
         finally:
             response.cancel()
+
+    async def _in_time(self, name: str, awaited: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await awaited
+        except TimeoutError:
+            raise errors.DeadlineExceededError(f"{name} gave nothing more within {self._timeout_s:g} s.") from None

@@ -1,5 +1,6 @@
 """Outcomes → Arrow columns: the answers in types of their own, and a sentence for each row that failed."""
 
+import contextlib
 import io
 import json
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL.Image import Image
 
 from deployments.payload import Tensor
@@ -35,13 +37,37 @@ def column(values: Sequence[Any]) -> pa.Array:
     """Values as a column: records become structs, numbers keep their precision; JSON text where types differ."""
     try:
         return pa.array(values, from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([None if value is None else json_text(value) for value in values], pa.string())
+    except (pa.ArrowException, OverflowError):
+        return json_column(values)
+
+
+def json_column(values: Sequence[Any]) -> pa.Array:
+    """Values of `arrow_value`, or of an Arrow column, as JSON text."""
+    return pa.array([None if value is None else json_text(value) for value in values], pa.string())
 
 
 def json_text(value: Any) -> str:
-    """A value of `arrow_value` as JSON."""
-    return json.dumps(plain(_without_bytes(value)), ensure_ascii=False)
+    """One of them; what JSON has no form for, such as a time, as text."""
+    return json.dumps(plain(_without_bytes(value)), ensure_ascii=False, default=str)
+
+
+def parquet(table: pa.Table) -> Any:
+    """Rows as a Parquet file; JSON text in the columns that it has no form for, such as one of empty objects."""
+    try:
+        return _parquet(table)
+    except pa.ArrowNotImplementedError:
+        for place, name in enumerate(table.column_names):
+            try:
+                _parquet(table.select([place]))
+            except pa.ArrowNotImplementedError:
+                table = table.set_column(place, name, json_column(values_of(table.column(place))))
+        return _parquet(table)
+
+
+def _parquet(table: pa.Table) -> Any:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getbuffer()
 
 
 def _without_bytes(value: Any) -> Any:
@@ -79,10 +105,31 @@ def arrow_value(value: Any) -> Any:
 def jsonl(table: pa.Table) -> bytes:
     """Rows as JSON lines; files in them as base64."""
     lines = io.StringIO()
-    for row in table.to_pylist():
+    columns = [values_of(column) for column in table.columns]
+    for cells in zip(*columns, strict=True):
+        row = dict(zip(table.column_names, cells, strict=True))
         lines.write(json.dumps(row, ensure_ascii=False, default=_json_default))
         lines.write("\n")
     return lines.getvalue().encode("utf-8", "replace")
+
+
+def values_of(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; those that Python has no form for (text that is no UTF-8, far times) as text or null."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes().decode("utf-8", "replace") if hasattr(scalar, "as_buffer") else None
+    except (ValueError, OverflowError):
+        with contextlib.suppress(pa.ArrowException):
+            return scalar.cast(pa.string()).as_py()
+        return None
 
 
 def _json_default(value: Any) -> Any:

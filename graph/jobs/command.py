@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
     add("--replicas", default="1", metavar="N or MIN..MAX", help="workers (default 1)")
     add("--num-cpus", type=float, default=1, help="CPUs, and so torch threads, of a worker (default 1)")
     add("--num-gpus", type=float, default=0, help="GPUs of a worker (default 0)")
-    add("--window", type=int, default=1024, help="rows that are planned and written together (default 1024)")
+    add("--window", type=int, default=1024, help="rows planned and written together; fewer if large (default 1024)")
     add("--limit", type=int, help="only the first rows")
     add("--shard", default="0/1", metavar="I/N", help="only every N-th row from the I-th on; for several machines")
     add("--graph", metavar="URL", help="ask a running graph instead of own workers; `handle` for one in this cluster")

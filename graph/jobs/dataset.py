@@ -11,7 +11,7 @@ from graph.jobs.inputs import RowReader
 from graph.jobs.pools import pool_options
 from graph.jobs.rows import Window
 from graph.jobs.settings import Columns, Engine, Pool
-from graph.jobs.work import predictor_of
+from graph.jobs.work import end_if_unwell, worker_predictor
 
 
 def map_dataset(
@@ -84,7 +84,7 @@ class TableMapper:
     """
 
     def __init__(self, engine: Engine, columns: Columns) -> None:
-        self._predictor = predictor_of(engine)
+        self._predictor = worker_predictor(engine)
         self._columns = columns
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -92,4 +92,5 @@ class TableMapper:
         window = Window(0, table)
         rows = RowReader(self._predictor.spec, self._columns, window)
         outcomes = self._predictor.submit(rows, table.num_rows, window.broken)()
+        end_if_unwell(self._predictor)
         return with_outcomes(table, outcomes, self._columns.prediction, self._columns.error)

@@ -1,7 +1,7 @@
 """The output folder of a job beside its parts: what the job is, its plan, which units are complete."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deployments.errors import ConfigError
-from graph.jobs.columns import json_text
+from graph.jobs.columns import json_column, values_of
 from graph.jobs.places import Place, exists, names_in, place, read, write
 from graph.jobs.rows import windows
 from graph.jobs.settings import Job
@@ -27,21 +27,27 @@ def open_folder(job: Job) -> list[Unit]:
     """
     folder = place(job.output)
     mine = json.loads(json.dumps(job.identity()))
-    if exists(folder.child(_JOB)):
-        theirs = json.loads(read(folder.child(_JOB)))
-        differs = [name for name in mine if mine[name] != theirs.get(name)]
-        if differs:
-            what = ", ".join(differs)
-            raise ConfigError(f"{job.output} has the output of a job with another {what}: choose another folder.")
-    elif any(not name.startswith(".") for name in names_in(folder)):
+    names = set(names_in(folder))  # one look: shards that begin together write the same while this one reads
+    if _JOB in names:
+        _check_same(job, mine)
+    elif any(not name.startswith(".") for name in names - {_PLAN}):
         raise ConfigError(f"{job.output} has files of something else: choose another folder.")
-    if exists(folder.child(_PLAN)):
-        return [from_json(json.loads(line)) for line in read(folder.child(_PLAN)).splitlines()]
-    units = limited(plan(job.inputs, job.format, job.window), job.limit, job.window)
-    folder.fs.create_dir(folder.path, recursive=True)
-    write(folder.child(_JOB), json.dumps(mine, indent=1).encode())
-    write(folder.child(_PLAN), "".join(f"{json.dumps(to_json(unit))}\n" for unit in units).encode())
-    return units
+    if not exists(folder.child(_PLAN)):
+        units = limited(plan(job.inputs, job.format, job.window), job.limit, job.window)
+        folder.fs.create_dir(folder.path, recursive=True)
+        if not exists(folder.child(_JOB)):
+            write(folder.child(_JOB), json.dumps(mine, indent=1).encode())
+        _check_same(job, mine)
+        if not exists(folder.child(_PLAN)):
+            write(folder.child(_PLAN), "".join(f"{json.dumps(to_json(unit))}\n" for unit in units).encode())
+    return [from_json(json.loads(line)) for line in read(folder.child(_PLAN)).splitlines()]
+
+
+def _check_same(job: Job, mine: dict[str, Any]) -> None:
+    theirs = json.loads(read(place(job.output).child(_JOB)))
+    if differs := [name for name in mine if mine[name] != theirs.get(name)]:
+        what = ", ".join(differs)
+        raise ConfigError(f"{job.output} has the output of a job with another {what}: choose another folder.")
 
 
 def limited(units: Sequence[Unit], limit: int | None, window: int) -> list[Unit]:
@@ -57,13 +63,12 @@ def limited(units: Sequence[Unit], limit: int | None, window: int) -> list[Unit]
     return chosen
 
 
-def figures_of(job: Job, unit: Unit) -> dict[str, Any] | None:
-    """Rows and failures of a unit that is complete, None of one that is not."""
-    where = place(job.output).child(done_name(job, unit.number))
-    if not exists(where):
-        return None
-    found: dict[str, Any] = json.loads(read(where))
-    return found
+def complete(job: Job, units: Sequence[Unit]) -> dict[int, dict[str, Any]]:
+    """Number of each unit that is complete → its rows and failures."""
+    folder = place(job.output)
+    names = set(names_in(folder))
+    done = {unit.number: done_name(job, unit.number) for unit in units}
+    return {number: json.loads(read(folder.child(name))) for number, name in done.items() if name in names}
 
 
 def parts(job: Job) -> frozenset[str]:
@@ -82,7 +87,7 @@ def agree(job: Job) -> None:
     schemas = {name: _schema(folder.child(name)) for name in sorted(parts(job))}
     if len(set(schemas.values())) <= 1:
         return
-    wanted = _joined(list(schemas.values()))
+    wanted = _that_fits(folder, schemas)
     for name, schema in schemas.items():
         if schema != wanted:
             where = folder.child(name)
@@ -94,6 +99,24 @@ def agree(job: Job) -> None:
 def _schema(where: Place) -> pa.Schema:
     with where.fs.open_input_file(where.path) as file:
         return pq.read_schema(file).remove_metadata()
+
+
+def _that_fits(folder: Place, schemas: Mapping[str, pa.Schema]) -> pa.Schema:
+    """The joined types; JSON text for a column that has values, such as large numbers, which its type cannot keep."""
+    wanted = _joined(list(schemas.values()))
+    for name, schema in schemas.items():
+        names = [field.name for field in schema if wanted.field(field.name).type not in (field.type, pa.string())]
+        if not names:
+            continue
+        where = folder.child(name)
+        with where.fs.open_input_file(where.path) as file:
+            table = pq.read_table(file, columns=names)
+        for column in names:
+            try:
+                _as(table.column(column), wanted.field(column).type)
+            except (pa.ArrowException, OverflowError, TypeError, ValueError):
+                wanted = wanted.set(wanted.get_field_index(column), pa.field(column, pa.string()))
+    return wanted
 
 
 def _joined(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -119,9 +142,7 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
             continue
         values = table.column(field.name)
         if field.type == pa.string() and values.type not in (pa.string(), pa.null()):
-            columns.append(
-                pa.array([None if one is None else json_text(one) for one in values.to_pylist()], pa.string())
-            )
+            columns.append(json_column(values_of(values)))
         else:
             columns.append(_as(values, field.type))
     return pa.table(columns, schema=schema)

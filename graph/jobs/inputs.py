@@ -7,7 +7,7 @@ from deployments.errors import ConfigError, InvalidInputError
 from deployments.tasks import TaskSpec
 from graph.arguments import load_media
 from graph.decode import read_item
-from graph.jobs.rows import Window, cell
+from graph.jobs.rows import Window
 from graph.jobs.settings import Columns
 from graph.parts import fields_of, files_of
 
@@ -103,4 +103,15 @@ class RowReader:
         return {name: value for name, value in found.items() if value is not None}
 
     def _cell(self, name: str, row: int) -> Any:
-        return cell(self._cells[name][row].as_py()) if name in self._cells else None
+        return _cell(self._cells[name][row].as_py()) if name in self._cells else None
+
+
+def _cell(value: Any) -> Any:
+    """A cell as a pipeline takes it: what is null inside of an object was not there."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes", "path"}:  # an image or a sound as `datasets` keeps it
+            return value
+        return {name: _cell(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_cell(part) for part in value]
+    return value

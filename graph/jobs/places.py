@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -12,6 +13,11 @@ import pyarrow.fs as pafs
 from deployments.errors import ConfigError
 
 _WILD = "*?["
+_PATH_SIGNS = "/:@!$&'()*+,;=~"  # of a URL's path, beside letters and digits; others are written with %
+# an object there appears when it is complete; some builds of pyarrow lack some of them
+_OBJECTS = tuple(
+    getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
+)
 
 
 class Place(NamedTuple):
@@ -34,7 +40,7 @@ def place(name: str) -> Place:
     if "://" not in name:
         return Place(pafs.LocalFileSystem(), str(Path(name).expanduser().absolute()))
     try:
-        return Place(*pafs.FileSystem.from_uri(name))
+        return Place(*pafs.FileSystem.from_uri(_quoted(name)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # fsspec may know it
     try:
@@ -46,6 +52,12 @@ def place(name: str) -> Place:
     return Place(pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path)
 
 
+def _quoted(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority}{slash}{quote(path, f'{_PATH_SIGNS}%?#')}"
+
+
 def exists(where: Place) -> bool:
     """Whether there is a file or a folder."""
     return bool(where.fs.get_file_info(where.path).type != pafs.FileType.NotFound)
@@ -54,13 +66,15 @@ def exists(where: Place) -> bool:
 def files(name: str) -> list[tuple[str, int]]:
     """Files that ``name`` means, with their sizes in bytes, sorted: itself, those in the folder, or of the pattern.
 
+    What is there under that very name is no pattern.
+
     Paths keep the scheme of ``name``, so that `place` finds them. Names that begin with ``.`` or ``_`` are left out.
 
     Raises:
         ConfigError: there are none.
     """
     base = name
-    if any(sign in name for sign in _WILD):
+    if any(sign in name for sign in _WILD) and not exists(place(name)):
         base = name[: min(name.index(sign) for sign in _WILD if sign in name)].rpartition("/")[0] or "."
     where = place(base)
     info = where.fs.get_file_info(where.path)
@@ -77,7 +91,8 @@ def files(name: str) -> list[tuple[str, int]]:
     ]
     if not found:
         raise ConfigError(f"There are no files at {name}.")
-    return [(_with_scheme(scheme, path), size) for path, size in sorted(found)]
+    escapes = bool(scheme) and not isinstance(where.fs, pafs.PyFileSystem)  # pyarrow reads %, and fsspec does not
+    return [(_with_scheme(scheme, quote(path, _PATH_SIGNS) if escapes else path), size) for path, size in sorted(found)]
 
 
 def _with_scheme(scheme: str, path: str) -> str:
@@ -103,17 +118,27 @@ def names_in(folder: Place) -> Iterator[str]:
 
 def write(where: Place, content: Any) -> None:
     """Write a file so that it is never seen half-written, and written again is replaced."""
-    if isinstance(where.fs, pafs.LocalFileSystem | pafs.PyFileSystem):
-        folder, _, name = where.path.rpartition("/")
-        beside = f"{folder}/.{name}-{uuid.uuid4().hex}"
-        try:
-            with where.fs.open_output_stream(beside) as stream:
-                stream.write(content)
-            where.fs.move(beside, where.path)
-        except BaseException:
-            if exists(Place(where.fs, beside)):
-                where.fs.delete_file(beside)
-            raise
-    else:  # an object appears when it is complete
+    if isinstance(where.fs, _OBJECTS):
         with where.fs.open_output_stream(where.path) as stream:
             stream.write(content)
+        return
+    folder, _, name = where.path.rpartition("/")
+    beside = Place(where.fs, f"{folder}/.{name}-{uuid.uuid4().hex}")
+    try:
+        with where.fs.open_output_stream(beside.path) as stream:
+            stream.write(content)
+        _move(beside, where)
+    except BaseException:
+        if exists(beside):
+            where.fs.delete_file(beside.path)
+        raise
+
+
+def _move(source: Place, target: Place) -> None:
+    try:
+        source.fs.move(source.path, target.path)
+    except OSError:
+        if not exists(target):
+            raise
+        target.fs.delete_file(target.path)  # HDFS replaces nothing
+        source.fs.move(source.path, target.path)

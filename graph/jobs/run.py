@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.errors import InferenceError
-from deployments.tasks import TASKS
+from deployments.tasks import TASKS, TaskSpec
 from graph.jobs.figures import Figures
-from graph.jobs.folder import agree, figures_of, limited, open_folder, parts
+from graph.jobs.folder import agree, complete, limited, open_folder, parts
 from graph.jobs.inputs import RowReader, mapped
 from graph.jobs.pools import pool_options
 from graph.jobs.rows import windows
-from graph.jobs.settings import Job
+from graph.jobs.served import HANDLE
+from graph.jobs.settings import Engine, Job
 from graph.jobs.units import Unit, plan, to_json
 from graph.jobs.work import Worker, predictor_of
 
@@ -38,14 +39,15 @@ def run(job: Job, address: str | None = None, shown: bool | None = None) -> Any:
         ConfigError: something about the input, the output or the columns is wrong; nothing has run.
     """
     units = open_folder(job)
-    job = with_columns(job, units)
-    complete = [figures for unit in units if (figures := figures_of(job, unit)) is not None]
-    left = [unit for unit in units if figures_of(job, unit) is None]
+    done = complete(job, units)
+    left = [unit for unit in units if unit.number not in done]
+    if left:
+        job = with_columns(job, units, address)
 
     from graph.jobs.progress import Progress, Summary, Watch
 
     seconds, made, total = 0.0, Figures(), Figures()
-    for figures in complete:
+    for figures in done.values():
         total.add(Figures(figures["rows"], figures["failed"]))
     peak = answered = 0
     if left:
@@ -95,20 +97,33 @@ def _answered(job: Job, units: list[Unit], progress: Any) -> Iterator[dict[str, 
         raise InferenceError(f"The job ended early, and goes on when it is run again: {''.join(reason)}") from error
 
 
-def with_columns(job: Job, units: list[Unit]) -> Job:
+def with_columns(job: Job, units: list[Unit], address: str | None = None) -> Job:
     """``job`` with its input columns found among those of the first rows, before anything is loaded.
+
+    Args:
+        job: what is done.
+        units: of the input.
+        address: of a Ray cluster, as for `run`.
 
     Raises:
         ConfigError: see `graph.jobs.inputs.mapped`.
     """
-    model = job.engine.model
-    if model.task is None or not units:  # a graph knows the task
+    if not units:
         return job
     first = next(windows(units[0], _FIRST_ROWS), None)
     if first is None or first.files is not None:
         return job
-    inputs = mapped(TASKS[model.canonical_task], job.columns, first.table.column_names)
+    inputs = mapped(_spec(job.engine, address), job.columns, first.table.column_names)
     return replace(job, columns=replace(job.columns, inputs=inputs))
+
+
+def _spec(engine: Engine, address: str | None) -> TaskSpec:
+    """The task, which only a graph knows where none is given."""
+    if engine.model.task is not None:
+        return TASKS[engine.model.canonical_task]
+    if engine.url == HANDLE and (address or os.environ.get("RAY_ADDRESS")):
+        _start_ray(address)
+    return predictor_of(engine).spec
 
 
 def dry_run(job: Job) -> Iterator[dict[str, Any]]:

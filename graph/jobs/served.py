@@ -11,7 +11,7 @@ from graph.client import pipeline
 from graph.encode import element
 from graph.jobs.answering import Rows
 from graph.jobs.figures import Figures
-from graph.passes import Pass
+from graph.passes import BrokenPass, Pass
 
 HANDLE = "handle"
 
@@ -38,14 +38,21 @@ class ServedPredictor:
 
     def submit(self, rows: Rows, count: int, broken: Mapping[int, str]) -> Callable[[], list[Any]]:
         """See `graph.jobs.answering.Predictor.submit`."""
+        wrong: dict[int, Exception] = {row: PipelineGraphError(said) for row, said in broken.items()}
 
         def read() -> Iterator[tuple[int, dict[str, Any]]]:
             for row in range(count):
-                yield row, pack_tensors({**self._given, **({} if row in broken else rows.parameters(row))})
+                parameters: dict[str, Any] = {}
+                if row not in wrong:
+                    try:
+                        parameters = pack_tensors({**self._given, **rows.parameters(row)})
+                    except Exception as error:  # a cell that cannot be read is the row's
+                        wrong[row] = error
+                yield row, parameters
 
         def prepare(row: int) -> Any:
-            if row in broken:
-                raise PipelineGraphError(broken[row])
+            if row in wrong:
+                raise wrong[row]
             return rows.input(row)
 
         run = Pass(read(), self._ways.preparing(prepare))
@@ -61,6 +68,8 @@ class ServedPredictor:
     def _outcome(self, run: Pass, row: int, named: frozenset[str]) -> Any:
         outcome = run.promise(row).result()
         run.taken(row)
+        if isinstance(outcome, BrokenPass):
+            raise outcome.error
         if isinstance(outcome, Exception):
             return outcome
         return element(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from deployments.config import ModelConfig
 
+WINDOW_BYTES = 64 * 2**20  # a window that has as many has no more rows
 OutputFormat = Literal["parquet", "jsonl"]
 
 
@@ -67,7 +68,7 @@ class Job:
         pool: the workers.
         format: of the input, None to tell by the names.
         output_format: of the output.
-        window: rows that are planned, and written, together (>=1).
+        window: rows that are planned, and written, together (>=1); fewer where they are large, see `WINDOW_BYTES`.
         limit: only so many rows (>=1), None for all.
         shard: ``(index, count)``: only every ``count``-th row, from ``index`` on.
     """
@@ -101,6 +102,7 @@ class Job:
             "format": self.format,
             "output_format": self.output_format,
             "window": self.window,
+            "window_bytes": WINDOW_BYTES,
             "limit": self.limit,
             "shards": self.shard[1],
         }

@@ -4,7 +4,6 @@ A file is named after its unit and window, and appears when it is complete. So a
 is written again replaces itself, and whatever is killed, each row ends up in the output once.
 """
 
-import io
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graph.jobs.answering import Predictor
-from graph.jobs.columns import jsonl, with_outcomes
+from graph.jobs.columns import jsonl, parquet, with_outcomes
 from graph.jobs.figures import Figures
 from graph.jobs.inputs import RowReader
 from graph.jobs.places import Place, names_in, place, read, write
@@ -37,6 +36,22 @@ def predictor_of(engine: Engine) -> Predictor:
     if engine.url is not None:
         return ServedPredictor(engine.model, engine.parameters, engine.url, engine.timeout_s)
     return LocalPredictor(engine.model, engine.parameters)
+
+
+def worker_predictor(engine: Engine) -> Predictor:
+    """The same in a worker, with as many threads as it has processors."""
+    if engine.url is None:
+        import torch
+
+        torch.set_num_threads(max(1, int(engine.model.resources.num_cpus)))
+    return predictor_of(engine)
+
+
+def end_if_unwell(predictor: Predictor) -> None:
+    """End this process if its device is lost: nothing of its rows is written, and Ray begins them with another."""
+    if (reason := predictor.unwell()) is not None:
+        logger.error("this worker ends, and another one goes on: %s", reason)
+        os._exit(1)
 
 
 def part_name(job: Job, unit: int, window: int) -> str:
@@ -62,14 +77,12 @@ class Worker:
     """
 
     def __init__(self, job: Job, before: frozenset[str], progress: Any = None) -> None:
-        if job.engine.url is None:
-            _set_threads(job.engine.model.resources.num_cpus)
         self._job = job
         self._before = before
         self._progress = progress
         self._output = place(job.output)
         self._there = frozenset(names_in(self._output))
-        self._predictor = predictor_of(job.engine)
+        self._predictor = worker_predictor(job.engine)
         if progress is not None:
             self._told(progress.ready.remote())
 
@@ -110,9 +123,7 @@ class Worker:
     def _write(self, unit: Unit, window: Window, wait: Callable[[], list[Any]]) -> Figures:
         """Write the file of a window, once its rows are answered."""
         outcomes = wait()
-        if (reason := self._predictor.unwell()) is not None:
-            logger.error("this worker ends, and another one goes on: %s", reason)
-            os._exit(1)  # nothing of this window is written; Ray starts the worker again, and it the unit
+        end_if_unwell(self._predictor)
         columns = self._job.columns
         table = with_outcomes(window.table, outcomes, columns.prediction, columns.error)
         figures = self._predictor.figures()
@@ -127,11 +138,7 @@ class Worker:
 
 def encoded(table: pa.Table, form: str) -> Any:
     """A table as a file."""
-    if form == "jsonl":
-        return jsonl(table)
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getbuffer()
+    return jsonl(table) if form == "jsonl" else parquet(table)
 
 
 def counted(where: Place, error: str) -> Figures:
@@ -142,9 +149,3 @@ def counted(where: Place, error: str) -> Figures:
     with where.fs.open_input_file(where.path) as file:
         column = pq.read_table(file, columns=[error]).column(0)
     return Figures(len(column), len(column) - column.null_count)
-
-
-def _set_threads(num_cpus: float) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, int(num_cpus)))

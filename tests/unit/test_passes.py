@@ -1,7 +1,11 @@
 """Passes over datasets, without a server: order, bounds, overlap, retries, and that nothing is left behind."""
 
 import asyncio
+import contextlib
+import dataclasses
 import gc
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +56,21 @@ def counted(seen: list[int], most: int) -> Iterator[int]:
     for number in range(most):
         seen.append(number)
         yield number
+
+
+def outcomes_of(ways: Ways, count: int) -> list[Any]:
+    """The outcomes of the items 0, 1, …; each comes within a minute."""
+    run = Pass(((number, {}) for number in range(count)), ways)
+    try:
+        return [_taken(run, index) for index in range(count)]
+    finally:
+        run.close()
+
+
+def _taken(run: Pass, index: int) -> Any:
+    outcome = run.promise(index).result(60)
+    run.taken(index)
+    return outcome
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -182,6 +201,82 @@ def test_a_model_that_will_have_no_replica_is_not_waited_for() -> None:
         next(iter(model.answers(range(3))))
 
 
+def test_items_are_tried_again_where_nobody_knows_whether_it_is_hopeless() -> None:
+    refused: set[int] = set()
+
+    def outcome(item: int) -> Any:
+        if item in refused:
+            return item
+        refused.add(item)
+        return ModelUnavailableError("gone")
+
+    async def unknown() -> bool:
+        raise RuntimeError("the controller is gone")
+
+    model = Model(outcome=outcome)
+    model.ways = dataclasses.replace(model.ways, hopeless=unknown)
+    assert outcomes_of(model.ways, 5) == [0, 1, 2, 3, 4]
+
+
+def test_time_for_trying_again_begins_with_the_first_refusal() -> None:
+    """A call that waited for longer than that is not refused yet."""
+    asked: list[int] = []
+
+    async def infer(items: Sequence[int], parameters: dict[str, Any]) -> list[Any]:
+        asked.extend(items)
+        if len(asked) == 1:
+            await asyncio.sleep(1.1)
+            return [ModelUnavailableError("gone")]
+        return list(items)
+
+    model = Model()
+    model.ways = dataclasses.replace(model.ways, infer=infer, retry_s=1.0)
+    assert outcomes_of(model.ways, 1) == [0]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_another_number_of_answers_is_an_error_of_each_item(count: int) -> None:
+    async def infer(items: Sequence[int], parameters: dict[str, Any]) -> list[Any]:
+        return ["answer"] * count if items[0] % 2 else list(items)
+
+    model = Model()
+    model.ways = dataclasses.replace(model.ways, infer=infer, together=1)
+    found = outcomes_of(model.ways, 6)
+    assert found[::2] == [0, 2, 4]
+    assert [str(outcome) for outcome in found[1::2]] == [f"The model gave {count} answers to 1 inputs."] * 3
+    assert {type(outcome) for outcome in found[1::2]} == {InferenceError}
+
+
+@pytest.mark.parametrize("where", ["dataset", "prepare", "prepare on a thread", "infer"])
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+def test_whatever_is_raised_nobody_waits_for_ever(where: str, error: type[BaseException]) -> None:
+    def raising(*_: Any) -> Any:
+        raise error
+
+    async def infer(items: Sequence[Any], parameters: dict[str, Any]) -> list[Any]:
+        return list(raising())
+
+    model = Model()
+    if where == "infer":
+        model.ways = dataclasses.replace(model.ways, infer=infer)
+    elif where != "dataset":
+        model.ways = dataclasses.replace(model.ways, prepare=raising, blocks="thread" in where)
+    source = map(raising, range(5)) if where == "dataset" else range(5)
+    ended: list[Any] = []
+
+    def read() -> None:
+        try:
+            ended.extend(model.answers(source, "return"))
+        except BaseException as raised:
+            ended.append(type(raised))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert ended == [error if where == "dataset" or error is SystemExit else InferenceError]
+    assert list(Model().answers(range(3))) == ["0", "1", "2"]  # the loop of all passes goes on
+
+
 def test_an_error_in_reading_an_item_is_that_items() -> None:
     model = Model()
 
@@ -209,8 +304,33 @@ def test_dropping_the_answers_ends_the_pass_that_next_began() -> None:
     until(lambda: _readers() == 0)
 
 
+@contextlib.contextmanager
+def _interrupted(waited_for: Any) -> Iterator[None]:
+    """Ctrl-C once the main thread waits for the promise; again until it is heard, as a lock may miss one."""
+    heard = threading.Event()
+
+    def hear(*_: Any) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    def send() -> None:
+        until(lambda: len(waited_for._condition._waiters) > 0)
+        while not heard.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, hear)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join()
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("leave", ["close", "drop", "with", "interrupt"])
-def test_leaving_ends_the_reading_and_cancels_what_is_under_way(leave: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_ends_the_reading_and_cancels_what_is_under_way(leave: str) -> None:
     seen: list[int] = []
     model = Model(together=1, calls=3)
     model.held = set(range(1, 100))
@@ -226,13 +346,7 @@ def test_leaving_ends_the_reading_and_cancels_what_is_under_way(leave: str, monk
         with answers:
             pass
     else:
-
-        class Interrupted:
-            def result(self) -> None:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(answers._run, "promise", lambda _: Interrupted())
-        with pytest.raises(KeyboardInterrupt):
+        with _interrupted(answers._run.promise(1)), pytest.raises(KeyboardInterrupt):
             next(answers)
     until(lambda: model.running == 0 and model.cancelled == 3)
     until(lambda: _readers() == 0)
