@@ -37,6 +37,7 @@ class Call:
     outputs: list[Any] = field(default_factory=list)
     tokens: int | None = None  # that the model reads, without padding; None where it is no text
     generation: Any = None  # a `deployments.stepwise.row.Generation` where it is generated step by step
+    stops: tuple[str, ...] = ()  # texts at which it ends where it is not
     streamed: Any = None  # a `deployments.stepwise.streamed.Streamed` where it is streamed all the same
 
     @property

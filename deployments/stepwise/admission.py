@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import StoppingCriteriaList
+
 from deployments.blame import explain
 from deployments.errors import InvalidInputError, InvalidParameterError
 from deployments.generation import end_tokens, generates, new_tokens, settings
@@ -12,6 +14,7 @@ from deployments.stepwise.grammar import Grammars
 from deployments.stepwise.options import GenerationOptions, read_grammar
 from deployments.stepwise.row import Generation
 from deployments.stepwise.slots import why_not
+from deployments.stepwise.stops import criteria, listed
 from deployments.stepwise.streamed import Streamed
 from deployments.tasks import TaskSpec
 from deployments.work import Call, Work
@@ -78,6 +81,7 @@ class Admission:
             return found
         self._need_no_steps(options, reason)
         self._limit_whole(work, call, force)
+        self._stop_whole(call, inputs, options, force)
         if work.emit is not None:
             self._stream_whole(work, call, inputs, force)
         return None
@@ -124,7 +128,18 @@ class Admission:
         if inputs["input_ids"].shape[0] != 1:
             raise InvalidInputError("`stream` takes one prompt, not several texts.", "inputs")
         call.streamed = Streamed(call.tokens or 0, lambda: work.abandoned)
-        self._holder(call).update(call.streamed.arguments())
+        holder = self._holder(call)
+        ends = StoppingCriteriaList([*holder.get("stopping_criteria", ()), call.streamed.criterion])
+        holder.update(streamer=call.streamed.streamer, stopping_criteria=ends)
+
+    def _stop_whole(self, call: Call, inputs: Any, options: GenerationOptions, force: Mapping[str, Any]) -> None:
+        """Let ``generate`` end where its own criterion would, which takes long to make."""
+        anywhere = listed(force.get("stop_strings"))
+        call.stops = (*anywhere, *options.stop)
+        if call.stops:
+            length = prompt_length(self._pipe, inputs)
+            ends = criteria(self._pipe.tokenizer, anywhere, options.stop, length)
+            self._holder(call).update(stop_strings=None, stopping_criteria=StoppingCriteriaList(ends))
 
     def _holder(self, call: Call) -> dict[str, Any]:
         """Where the generation settings of ``call`` stand."""
