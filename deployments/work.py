@@ -98,6 +98,7 @@ class Work:
         bulk: an item of a list; single requests go before it for `BULK_HANDICAP_S`.
         emit: takes the events of a streamed answer (`deployments.events`) as they come; called on threads of the
             engine.
+        grammar: that its answer is to fit, compiled: not on the preparing thread, for which others wait.
     """
 
     inputs: Any
@@ -105,6 +106,7 @@ class Work:
     request_id: str = ""
     bulk: bool = False
     emit: Callable[[list[Any]], None] | None = None
+    grammar: Any = None
     arrived_s: float = field(default_factory=time.perf_counter)
     number: int = field(default_factory=itertools.count().__next__)
     abandoned: bool = False
