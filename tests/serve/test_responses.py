@@ -350,6 +350,5 @@ def test_client_who_leaves_frees_its_place(client: OpenAI, server: str) -> None:
 
 
 def _generating(server: str) -> int:
-    return int(
-        httpx.get(f"{server}/models/endless/info", timeout=30).json().get("generating", -1)
-    )  # a busy replica says nothing
+    info = httpx.get(f"{server}/models/endless/info", timeout=30).json()
+    return int(info.get("generating", -1))  # which a busy replica does not tell

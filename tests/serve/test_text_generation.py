@@ -206,9 +206,8 @@ def test_client_tells_what_was_refused_and_does_not_try_again(client: InferenceC
 
 
 def _generating(server: str, name: str) -> int:
-    return int(
-        httpx.get(f"{server}/models/{name}/info", timeout=30).json().get("generating", -1)
-    )  # a busy replica says nothing
+    info = httpx.get(f"{server}/models/{name}/info", timeout=30).json()
+    return int(info.get("generating", -1))  # which a busy replica does not tell
 
 
 def test_client_who_leaves_mid_stream_frees_the_place(server: str) -> None:
