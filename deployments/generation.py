@@ -32,12 +32,17 @@ def settings(pipe: Any, forward: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not generates(pipe):
         return {}
-    nested = forward.get("generate_kwargs")
-    given = {name: value for name, value in forward.items() if name != "generate_kwargs"}
-    given |= nested if isinstance(nested, Mapping) else {}
-    given.pop("tokenizer", None)
-    found: dict[str, Any] = pipe._get_set_generation_params(pipe._prepare_generate_kwargs(given))
+    asked = given(forward)
+    asked.pop("tokenizer", None)
+    found: dict[str, Any] = pipe._get_set_generation_params(pipe._prepare_generate_kwargs(asked))
     return found
+
+
+def given(forward: Mapping[str, Any]) -> dict[str, Any]:
+    """The generation settings among a call's own forward parameters."""
+    nested = forward.get("generate_kwargs")
+    found = {name: value for name, value in forward.items() if name != "generate_kwargs"}
+    return found | (dict(nested) if isinstance(nested, Mapping) else {})
 
 
 def generates(pipe: Any) -> bool:

@@ -21,6 +21,7 @@ from deployments.stepwise.options import GenerationOptions, split_options
 from deployments.tasks import TaskSpec
 from deployments.tasks.spec import BatchMode
 from deployments.tensors import unpack_tensors
+from deployments.token_ids import check_token_ids
 from deployments.usage import read_tokens
 from deployments.work import MANY_CHUNKS, Call, Chunk, Combined, Work
 
@@ -115,6 +116,8 @@ class Preparer:
         if self._spec.prepares_with_model:  # its preprocessing runs the model, so it waits for the model's thread
             call.outputs = [None]
             return [Chunk(work, call, 0, {}, 1.0, None)]
+        if self._spec.reply != "audio":  # of models of sound, settings are about codes, each kind in its own way
+            check_token_ids(self._pipe, call.forward)
         prepared = self._pipe.preprocess(call.inputs, **copy.deepcopy(call.preprocess))
         rows = bounded(prepared) if inspect.isgenerator(prepared) else [prepared]
         call.outputs = [None] * len(rows)

@@ -118,12 +118,13 @@ class ModelReplica:
 
         async def compute() -> Done:
             nonlocal decode_s
-            await self._compile(parameters)
+            grammar = await self._compile(parameters)
             decoder, started = self._runner.decoder(), time.perf_counter()
             try:
                 inputs = await self._decode(decoder, asked)
                 decode_s = time.perf_counter() - started
-                return await self._batcher.submit(Work(inputs, parameters, request.request_id, request.bulk))
+                work = Work(inputs, parameters, request.request_id, request.bulk, grammar=grammar)
+                return await self._batcher.submit(work)
             finally:
                 decoder.close()
 
@@ -166,10 +167,11 @@ class ModelReplica:
             raise InvalidParameterError(f"`stream` is for answers in text, not for {runner.spec.name}.", "stream")
         parameters = merge_parameters(runner.spec, runner.accepted, self._defaults, request.parameters)
         asked, parameters, reader = await self._chat(request, parameters)
-        await self._compile(parameters)
+        grammar = await self._compile(parameters)
         decoder = runner.decoder()
         try:
-            work = Work(await self._decode(decoder, asked), parameters, request.request_id, request.bulk)
+            decoded = await self._decode(decoder, asked)
+            work = Work(decoded, parameters, request.request_id, request.bulk, grammar=grammar)
             events = stream(self._batcher, work, lambda done: record_stages(done, str(self._config.name)))
             try:
                 async for some in events:
@@ -214,11 +216,12 @@ class ModelReplica:
             return request_key(inputs, parameters)
         return await self._aside(request_key, inputs, parameters)
 
-    async def _compile(self, parameters: dict[str, Any]) -> None:
-        """Compile the grammar that the answer is to fit, on a thread of its own, so that other callers go on."""
+    async def _compile(self, parameters: dict[str, Any]) -> Any:
+        """The grammar that the answer is to fit, compiled on a thread of its own, so that other callers go on."""
         steps, grammar = self._runner.preparer.steps, parameters.get("grammar")
-        if steps is not None and grammar is not None:
-            await asyncio.get_running_loop().run_in_executor(self._compiling, steps.compile, grammar)
+        if steps is None or grammar is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._compiling, steps.compile, grammar)
 
     async def _decode(self, decoder: MediaDecoder, inputs: Any) -> Any:
         """Media decoded off the event loop; plain text passes at once."""

@@ -61,7 +61,7 @@ def _written(pipe: Any, call: Call) -> list[tuple[int, str]]:
         return []
     flat = sequences.reshape(-1, sequences.shape[-1])
     begin = _begin(pipe, outputs.get("input_ids"), flat)
-    return [_ended(pipe, force, ids) for ids in flat[:, begin:].tolist()]
+    return [_ended(pipe, force, call.stops, ids) for ids in flat[:, begin:].tolist()]
 
 
 def _begin(pipe: Any, prompt: Any, sequences: torch.Tensor) -> int:
@@ -73,18 +73,17 @@ def _begin(pipe: Any, prompt: Any, sequences: torch.Tensor) -> int:
     return width if kept else 0  # some models leave the prompt out
 
 
-def _ended(pipe: Any, force: Mapping[str, Any], ids: list[int]) -> tuple[int, str]:
+def _ended(pipe: Any, force: Mapping[str, Any], stops: Iterable[str], ids: list[int]) -> tuple[int, str]:
     ends = end_tokens(force)
     end = next((index for index, token in enumerate(ids) if token in ends), None)
     written = ids if end is None else ids[:end]
     while written and written[-1] == force.get("pad_token_id"):
         written = written[:-1]
-    stops = force.get("stop_strings") or ()
-    if stops and _stopped(pipe, written, [stops] if isinstance(stops, str) else stops):
+    if _stopped(pipe, written, stops):
         return len(written), "stop_sequence"  # an end token behind it is padding
     return (len(written), "length") if end is None else (end + 1, "eos_token")
 
 
 def _stopped(pipe: Any, ids: list[int], stops: Iterable[str]) -> bool:
-    text = pipe.tokenizer.decode(ids)
+    text = pipe.tokenizer.decode(ids) if stops else ""
     return any(stop in text for stop in stops)

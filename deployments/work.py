@@ -39,6 +39,7 @@ class Call:
     outputs: list[Any] = field(default_factory=list)
     tokens: int | None = None  # that the model reads, without padding; None where it is no text
     generation: Any = None  # a `deployments.stepwise.row.Generation` where it is generated step by step
+    stops: tuple[str, ...] = ()  # texts at which it ends where it is not
     streamed: Any = None  # a `deployments.stepwise.streamed.Streamed` where it is streamed all the same
 
     @property
@@ -99,6 +100,7 @@ class Work:
         bulk: an item of a list, or of very many chunks; single requests go before it for `BULK_HANDICAP_S`.
         emit: takes the events of a streamed answer (`deployments.events`) as they come; called on threads of the
             engine.
+        grammar: that its answer is to fit, compiled: not on the preparing thread, for which others wait.
     """
 
     inputs: Any
@@ -106,6 +108,7 @@ class Work:
     request_id: str = ""
     bulk: bool = False
     emit: Callable[[list[Any]], None] | None = None
+    grammar: Any = None
     arrived_s: float = field(default_factory=time.perf_counter)
     number: int = field(default_factory=itertools.count().__next__)
     abandoned: bool = False

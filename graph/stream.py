@@ -1,11 +1,12 @@
 """Server-sent events: a streamed answer on its way to an HTTP client.
 
-A comment comes every 15 s in which nothing else does; an error that happens on the way is
+A comment comes every 15 s in which no other bytes do; an error that happens on the way is
 ``data:{"error": sentence, "error_type": word}``.
 """
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -91,11 +92,14 @@ async def _body(source: EventSource[E], first: list[E], told: Formatter[E], fail
     waiting: asyncio.Future[list[E]] | None = None
     try:
         yield b"".join(told(first)) or _KEEP_ALIVE  # so that the headers go out now
+        silent_at = time.monotonic() + KEEP_ALIVE_S
         while True:
             waiting = waiting or asyncio.ensure_future(source.__anext__())
-            await asyncio.wait({waiting}, timeout=KEEP_ALIVE_S)
-            if not waiting.done():
+            await asyncio.wait({waiting}, timeout=max(0.0, silent_at - time.monotonic()))
+            if time.monotonic() >= silent_at:
                 yield _KEEP_ALIVE
+                silent_at = time.monotonic() + KEEP_ALIVE_S
+            if not waiting.done():
                 continue
             arrived, waiting = waiting, None
             try:
@@ -105,7 +109,9 @@ async def _body(source: EventSource[E], first: list[E], told: Formatter[E], fail
             except PipelineGraphError as error:
                 yield failed(error)
                 return
-            yield b"".join(told(events))
+            if blocks := b"".join(told(events)):  # tokens may come that give no text yet
+                yield blocks
+                silent_at = time.monotonic() + KEEP_ALIVE_S
     finally:  # also when the client leaves
         if waiting is not None:
             waiting.cancel()

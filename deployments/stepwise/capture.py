@@ -14,17 +14,16 @@ from transformers import (
     GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
-    NoBadWordsLogitsProcessor,
     StoppingCriteriaList,
 )
-from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria, StopStringCriteria
+from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.modeling_outputs import BaseModelOutput
 
 from deployments.device_map import input_device
-from deployments.errors import InvalidParameterError
 from deployments.stepwise.media import Media, read_media, read_source
 from deployments.stepwise.options import GenerationOptions
 from deployments.stepwise.row import Generation, Row, new_seed
+from deployments.stepwise.stops import criteria, listed
 
 # settings that step-by-step decoding does not cover, with the values that do nothing
 _NOT_COVERED: dict[str, tuple[Any, ...]] = {
@@ -85,6 +84,8 @@ class _NotingModel:
         self._tokenizer = tokenizer
         self.noted: dict[str, Any] = {}
         self.extra: list[Any] = []
+        self.stops: tuple[str, ...] = ()  # in the answer alone
+        self.prompt_length = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -93,13 +94,13 @@ class _NotingModel:
         """The prompt as it came; the rest is in ``noted``."""
         kwargs.pop("tokenizer", None)  # which `generate` drops for a decoding method that is not its own
         stops = kwargs.pop("stop_strings", None) or self._model.generation_config.stop_strings
-        criteria = [StopStringCriteria(self._tokenizer, stops)] if stops else []
+        ends = criteria(self._tokenizer, listed(stops), self.stops, self.prompt_length)
         prompt: torch.Tensor = GenerationMixin.generate(
             self,
             **kwargs,
             stop_strings=None,
             logits_processor=LogitsProcessorList(self.extra),
-            stopping_criteria=StoppingCriteriaList(criteria),
+            stopping_criteria=StoppingCriteriaList(ends),
             custom_generate=self._note,
         )
         return prompt
@@ -156,15 +157,14 @@ def capture(
 
     Raises:
         NotSteppableError: the inputs are not one prompt that can be generated step by step.
-        InvalidParameterError: a setting is about tokens that the model does not have.
         Exception: as ``generate`` raises it for settings that it refuses.
     """
     twin = copy.copy(pipe)
     model = twin.model = _NotingModel(pipe.model, pipe.tokenizer)
-    model.extra = [*extra]
+    model.extra, model.stops, model.prompt_length = [*extra], options.stop, prompt_length(pipe, inputs)
     if options.frequency_penalty or options.presence_penalty:
-        length = prompt_length(pipe, inputs)
-        model.extra.insert(0, Penalties(options.frequency_penalty, options.presence_penalty, length))
+        penalties = Penalties(options.frequency_penalty, options.presence_penalty, model.prompt_length)
+        model.extra.insert(0, penalties)
     if "input_ids" in inputs and inputs["input_ids"].shape[0] != 1:
         raise NotSteppableError("its prompt is several texts")
     mine = pipe._ensure_tensor_on_device(dict(inputs), device=input_device(pipe.model))
@@ -174,7 +174,6 @@ def capture(
     prompts = outputs[name]
     prompts = prompts.reshape(-1, prompts.shape[-1]).to(input_device(pipe.model))
     media, offsets = _beside(pipe, inputs, model.noted["kwargs"], prompts)
-    _check_tokens(model.noted["processors"], pipe.model)
     outputs = pipe._ensure_tensor_on_device(outputs, device=torch.device("cpu"))
     rows = _rows(prompts, model.noted, options, tells, offsets, media is None)
     return Generation(rows, outputs, options, media)
@@ -208,20 +207,6 @@ def _beside(
         return read_media(inputs, named, handed.get("position_ids"), prompts.shape[-1])
     except ValueError as error:
         raise NotSteppableError(str(error)) from None
-
-
-def _check_tokens(processors: Sequence[LogitsProcessor], model: Any) -> None:
-    """Refuse biases on tokens that the model does not have; upstream finds out at the first token.
-
-    Raises:
-        InvalidParameterError: names the parameter.
-    """
-    for one in processors:
-        most = max((token for ids in getattr(one, "sequence_bias", ()) for token in ids), default=-1)
-        size = model.config.get_text_config(decoder=True).vocab_size if most >= 0 else 0
-        if most >= size:
-            path = f"parameters.{'bad_words_ids' if isinstance(one, NoBadWordsLogitsProcessor) else 'sequence_bias'}"
-            raise InvalidParameterError(f"`{path}` has token {most}, and this model's vocabulary has {size}.", path)
 
 
 def _rows(

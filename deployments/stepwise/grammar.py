@@ -85,34 +85,48 @@ class Grammars:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of those that are kept; whoever only looks them up waits for no compiling
+        self._compiling = threading.Lock()
         self._table: Any = None
         self._kept: OrderedDict[Grammar, Any] = OrderedDict()
 
-    def processor(self, grammar: Grammar, ends: frozenset[int], prompt_length: int) -> GrammarProcessor:
-        """What makes a row follow ``grammar``.
+    def processor(self, matcher: Any, ends: frozenset[int], prompt_length: int) -> GrammarProcessor:
+        """What makes a row follow a grammar that is `compiled`.
 
         Raises:
-            InvalidParameterError: it cannot be compiled, or not for this model.
-            MissingDependencyError: llguidance is not installed.
+            InvalidParameterError: not with this model.
         """
         if not ends:
             raise InvalidParameterError(
                 f"`{FIELD}` needs a token that ends the answer, and this model has none: send `eos_token_id`.", FIELD
             )
-        matcher = self.compiled(grammar).deep_copy()
-        return GrammarProcessor(matcher, frozenset(self._table.eos_tokens), ends, prompt_length)
+        return GrammarProcessor(matcher.deep_copy(), frozenset(self._table.eos_tokens), ends, prompt_length)
 
     def compiled(self, grammar: Grammar) -> Any:
-        """The matcher for ``grammar``, at its beginning; raises as `processor`."""
+        """The matcher for ``grammar``, at its beginning.
+
+        Raises:
+            InvalidParameterError: it cannot be compiled, or not for this model.
+            MissingDependencyError: llguidance is not installed.
+        """
+        found = self._known(grammar)
+        if found is not None:
+            return found
+        with self._compiling:
+            found = self._known(grammar)  # somebody else had it compiled meanwhile
+            if found is None:
+                found = self._compile(grammar)
+                with self._lock:
+                    self._kept[grammar] = found
+                    if len(self._kept) > _KEPT:
+                        self._kept.popitem(last=False)
+            return found
+
+    def _known(self, grammar: Grammar) -> Any:
         with self._lock:
             if grammar in self._kept:
                 self._kept.move_to_end(grammar)
-                return self._kept[grammar]
-            matcher = self._kept[grammar] = self._compile(grammar)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return matcher
+            return self._kept.get(grammar)
 
     def _compile(self, grammar: Grammar) -> Any:
         try:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from deployments.errors import InvalidParameterError
 
 MOST_TOP_TOKENS = 20
+MOST_STOPS, MOST_STOP = 16, 256
+"""Texts at which an answer ends, and characters of each."""
 _MOST_SEED = 2**63 - 1
 _MOST_GRAMMAR = 65536  # characters
 _GRAMMARS = '{"type": "json", "value": a JSON schema}, {"type": "regex", "value": a pattern} or {"type": "json_object"}'
@@ -49,7 +51,8 @@ class GenerationOptions:
         truncate: tokens of the prompt kept, the last ones (>=1); None keeps all.
         frequency_penalty: taken off the score of a token for each time it was generated, in [-2, 2].
         presence_penalty: taken off the score of a token that was generated, in [-2, 2].
-        stop: texts at which the answer ends; they stay in it, as with ``stop_sequence``.
+        stop: texts at which the answer ends; they stay in it, as with ``stop_sequence``, and the prompt has no part in
+            them.
         grammar: what the answer must fit.
     """
 
@@ -83,7 +86,9 @@ def _is_penalty(value: Any) -> bool:
 
 def _is_stop(value: Any) -> bool:
     texts = [value] if isinstance(value, str) else value
-    return isinstance(texts, list | tuple) and all(isinstance(text, str) and text for text in texts)
+    if not isinstance(texts, list | tuple) or len(texts) > MOST_STOPS:
+        return False
+    return all(isinstance(text, str) and 0 < len(text) <= MOST_STOP for text in texts)
 
 
 def read_grammar(value: Any) -> Grammar | None:
@@ -120,7 +125,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "truncate": _whole(1, 2**31 - 1),
     "frequency_penalty": (_is_penalty, "a number from -2 to 2"),
     "presence_penalty": (_is_penalty, "a number from -2 to 2"),
-    "stop": (_is_stop, "a non-empty string or a list of them"),
+    "stop": (_is_stop, f"a string of 1 to {MOST_STOP} characters, or a list of at most {MOST_STOPS} of them"),
     "grammar": (
         _is_grammar,
         f"{_GRAMMARS}, of at most {_MOST_GRAMMAR} characters",
@@ -131,8 +136,6 @@ OPTION_NAMES = frozenset(_RULES) | frozenset(_IDLE)
 
 def split_options(parameters: Mapping[str, Any]) -> tuple[GenerationOptions, dict[str, Any]]:
     """The options among merged call ``parameters``, and the rest, which is the pipeline's.
-
-    ``stop`` becomes the pipeline's ``stop_sequence``.
 
     Raises:
         InvalidParameterError: an option has a wrong value, or is one that is not offered here.
@@ -149,9 +152,6 @@ def split_options(parameters: Mapping[str, Any]) -> tuple[GenerationOptions, dic
     options = {name: value for name, value in given.items() if name in known}
     stop = options.pop("stop", ())
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
-    if stop:
-        before = rest.get("stop_sequence") or []
-        rest["stop_sequence"] = [*([before] if isinstance(before, str) else before), *stop]
     options["grammar"] = read_grammar(options.get("grammar"))
     return GenerationOptions(**options, stop=stop), rest
 

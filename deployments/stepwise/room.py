@@ -14,7 +14,7 @@ _ROOM = 8  # tokens for which there is room while prompts run together, for each
 def admitted(inside: Sequence[Chunk], waiting: Sequence[Chunk], max_rows: int, max_cost: float) -> list[Chunk]:
     """Those of ``waiting`` that come in, oldest first: nobody overtakes one who waits for room.
 
-    A request that is larger than the bounds runs alone, and so does one in whose company a step failed.
+    A request that is larger than the bounds runs alone, and those with whom a step failed come in half as many.
 
     Args:
         inside: in the batch.
@@ -64,7 +64,8 @@ def cost(chunks: Sequence[Chunk]) -> float:
 
 def _fit(chunks: Sequence[Chunk], max_rows: int, max_cost: float) -> bool:
     rows = sum(len(chunk.generation.rows) for chunk in chunks)
-    return rows <= max_rows and cost(chunks) <= max_cost and not any(chunk.generation.failures for chunk in chunks)
+    company = min(chunk.generation.company or len(chunks) for chunk in chunks)
+    return rows <= max_rows and cost(chunks) <= max_cost and len(chunks) <= company
 
 
 def _bulk_rows(chunks: Sequence[Chunk]) -> int:

@@ -129,14 +129,14 @@ class Generation:
         outputs: what the pipeline's forward would give, the prompts in the place of the sequences.
         options: of the call.
         media: what its prompt has beside tokens, or what its encoder reads; or None.
-        failures: forwards of the model that failed with these rows in the batch.
+        company: since a forward failed, the most requests that may run together, itself included; or None.
     """
 
     rows: list[Row]
     outputs: dict[str, Any]
     options: GenerationOptions
     media: Media | None = None
-    failures: int = 0
+    company: int | None = None
     started: bool = field(default=False)
 
     @property
@@ -168,10 +168,13 @@ class Generation:
         """What the pipeline's forward gives: the sequences, padded at their end as upstream pads them."""
         longest = max(row.length for row in self.rows)
         padded = torch.stack(
-            [torch.nn.functional.pad(row.ids[0], (0, longest - row.length), value=row.pad_id) for row in self.rows]
+            [
+                torch.nn.functional.pad(row.ids[0].cpu(), (0, longest - row.length), value=row.pad_id)
+                for row in self.rows
+            ]
         )
         name = "output_ids" if "output_ids" in self.outputs else "generated_sequence"
-        return {**self.outputs, name: padded[None].cpu()}
+        return {**self.outputs, name: padded[None]}
 
 
 def new_seed() -> int:

@@ -2,17 +2,21 @@
 
 import functools
 import inspect
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from deployments.device_map import input_device
+from deployments.forward import is_out_of_memory
 from deployments.stepwise.choose import choose
 from deployments.stepwise.media import Media
 from deployments.stepwise.prefixes import Prefixes
 from deployments.stepwise.row import Row
 from deployments.stepwise.slots import SlotCache
+
+logger = logging.getLogger("pipeline_graph.stepper")
 
 
 class Prefill:
@@ -135,10 +139,21 @@ class Stepper:
         if not self.rows:
             self._cache = self._empty()  # its buffers are as large as the longest text was
 
+    def empty(self) -> None:
+        """Forget all rows: after a step that failed, their states may be half of one token and half of the next."""
+        self.rows, self._cache = [], self._empty()
+
     def _keep(self, row: Row, cache: SlotCache, index: int) -> None:
         """What ran of a text: all but the last token."""
-        if row.plain and row.error is None:
+        if not row.plain or row.error is not None:
+            return
+        try:
             self.prefixes.keep(row.ids[0, :-1].tolist(), functools.partial(cache.states, index))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("memory ran out: beginnings of prompts are not kept any more")
+            self.prefixes.stop()
 
     def _forward(
         self,

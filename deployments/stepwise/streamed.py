@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from deployments.stepwise.options import GenerationOptions
@@ -40,9 +40,15 @@ class Streamed:
         self.tell: Callable[[int], None] = lambda index: None  # called on the model's thread
         self._abandoned = abandoned
 
-    def arguments(self) -> dict[str, Any]:
+    @property
+    def streamer(self) -> Any:
         """For ``generate``."""
-        return {"streamer": _Streamer(self), "stopping_criteria": StoppingCriteriaList([_Left(self._abandoned)])}
+        return _Streamer(self)
+
+    @property
+    def criterion(self) -> Any:
+        """For ``generate`` as well."""
+        return _Left(self._abandoned)
 
 
 class _Streamer(BaseStreamer):  # type: ignore[misc]

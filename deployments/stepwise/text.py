@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 _INCOMPLETE = "\ufffd"
+_SILENT = 16  # tokens without text that are decoded together
+_CHARACTER = 4  # tokens of a character at most
 
 
 class Detokenizer:
@@ -27,7 +29,9 @@ class Detokenizer:
         piece = self._added(self._ids[self._begin :])
         if piece:
             self._begin, self._told = self._told, len(self._ids)
-            self.text += piece
+        elif len(self._ids) - self._told > _SILENT:
+            piece = self._settle()
+        self.text += piece
         return piece
 
     def peek(self, token: int) -> str:
@@ -39,6 +43,22 @@ class Detokenizer:
         rest = whole[len(self.text) :] if whole.startswith(self.text) else ""
         self.text += rest
         return rest
+
+    def _settle(self) -> str:
+        """What is sure of many tokens without text: special ones, of which nothing comes, or bytes of no character."""
+        before, now = self._decode(self._ids[self._begin : self._told]), self._decode(self._ids[self._begin :])
+        last = len(self._ids) - _CHARACTER
+        for end in range(last, last - _CHARACTER, -1):
+            sure = self._decode(self._ids[self._begin : end])
+            if sure == before:
+                del self._ids[self._told : end]
+                return ""
+            if sure.startswith(before) and now.startswith(sure):
+                self._begin, self._told = self._told, end
+                return sure[len(before) :]
+        if len(self._ids) - self._told > 4 * _SILENT:
+            self._begin = self._told = len(self._ids)
+        return ""
 
     def _added(self, ids: list[int]) -> str:
         before = self._decode(self._ids[self._begin : self._told])

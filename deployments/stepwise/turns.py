@@ -1,11 +1,13 @@
 """Who is in the running batch: in each turn callers who left go, new prompts run, and every row gets one token.
 
 The oldest request comes first. A row counts with the length that it may reach, so that whoever is in can stay until the
-end; when memory runs out all the same, the newest go back to the queue and lose nothing but time.
+end. When memory runs out all the same, or a step fails, all go back to the queue and lose nothing but time; fewer come
+in together then.
 """
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -92,11 +94,11 @@ class Turns:
     def turn(self) -> Turn:
         """Run some prompts, or one step: in turn, so that first tokens need not wait for a step to be told."""
         done = Turn()
-        self._drop_abandoned()
         prompts = bool(self._prefill or self._joining) and not (self._stepping and self.rows)
         self._stepping = prompts
         failure: Exception | None = None
         try:
+            self._drop_abandoned()
             (self._run_prompts if prompts else self._run_step)(done)
         except Exception as error:
             failure = error
@@ -126,20 +128,18 @@ class Turns:
         """Take a chunk out, wherever it is."""
         self._live = [other for other in self._live if other is not chunk]
         self._joining = [other for other in self._joining if other is not chunk]
-        self._stepper.drop({id(row) for row in chunk.generation.rows})
         if self._prefill is not None and any(other is chunk for other in self._prefill[1]):
             rest = [other for other in self._prefill[1] if other is not chunk]
             self._joining = rest + self._joining  # their prompts begin anew
             self._prefill = None
+        self._stepper.drop({id(row) for row in chunk.generation.rows})
 
     def _run_prompts(self, done: Turn) -> None:
         """Prompts, until this turn's share of tokens is spent."""
         budget = self._prompt_tokens
         while budget > 0 and (self._prefill or self._joining):
             if self._prefill is None:
-                group = self._next_group()
-                rows = [row for chunk in group for row in chunk.generation.rows if not row.over]
-                self._prefill = self._stepper.begin(rows, group[0].generation.media), group
+                self._prefill = self._next_prompts()
                 self._observer.reused(self._prefill[0].reused)
             prefill, group = self._prefill
             started, before = time.perf_counter(), prefill.left
@@ -147,22 +147,25 @@ class Turns:
             budget -= (before - prefill.left) * len(prefill.rows) + group[0].generation.read
             self._note(group, prefill.rows, time.perf_counter() - started, prefill.width)
             if through:
-                self._stepper.join(prefill)
                 self._prefill = None
                 self._live += group
-                self._settle(group, done)
+                gone = self._settle(group, done)  # before what may fail: these tokens are not chosen again
+                self._stepper.join(prefill)
+                self._stepper.drop(gone)
 
-    def _next_group(self) -> list[Chunk]:
-        """The oldest that joins, and those of similar length."""
+    def _next_prompts(self) -> tuple[Prefill, list[Chunk]]:
+        """Of the oldest that joins, and of those of similar length."""
         group = prompt_group(self._joining, self._prompt_tokens, self._to_run)
-        ids = set(map(id, group))
-        self._joining = [chunk for chunk in self._joining if id(chunk) not in ids]
         for chunk in group:
             if not chunk.generation.started:
                 chunk.generation.started = True
                 for row in chunk.generation.rows:
                     row.begin()
-        return group
+        rows = [row for chunk in group for row in chunk.generation.rows if not row.over]
+        prefill = self._stepper.begin(rows, group[0].generation.media)
+        ids = set(map(id, group))
+        self._joining = [chunk for chunk in self._joining if id(chunk) not in ids]
+        return prefill, group
 
     def _to_run(self, chunk: Chunk) -> int:
         return max(to_run(row, self._stepper.prefixes) for row in chunk.generation.rows)
@@ -173,7 +176,9 @@ class Turns:
         started, rows = time.perf_counter(), list(self._stepper.rows)
         self._stepper.step()
         self._note(self._live, rows, time.perf_counter() - started, max(row.length for row in rows))
-        self._settle(self._live, done)
+        for chunk in self._live:
+            chunk.generation.company = None
+        self._stepper.drop(self._settle(self._live, done))
 
     def _note(self, chunks: Sequence[Chunk], rows: Sequence[Row], spent: float, width: int) -> None:
         wasted = max(0.0, waste(sum(min(row.length, width) for row in rows), width * len(rows)))
@@ -184,8 +189,8 @@ class Turns:
             work.batch_size = max(work.batch_size, len(rows))
             work.padding_waste = max(work.padding_waste, wasted)
 
-    def _settle(self, chunks: Sequence[Chunk], done: Turn) -> None:
-        """Let go of the rows that are over, and of chunks that are through; tell the news of the others."""
+    def _settle(self, chunks: Sequence[Chunk], done: Turn) -> set[int]:
+        """Let go of chunks that are through, and tell the news of the others; ``id()`` of the rows that are to go."""
         over = []
         for chunk in chunks:
             generation: Generation = chunk.generation
@@ -198,11 +203,10 @@ class Turns:
                 done.news.append((chunk, len(generation.rows[0].tokens) - 1))
         rows = {id(row) for chunk in chunks for row in chunk.generation.rows if row.over}
         rows |= {id(row) for chunk in over for row in chunk.generation.rows}
-        if rows:
-            self._stepper.drop(rows)
         ids = set(map(id, over))
         self._live = [chunk for chunk in self._live if id(chunk) not in ids]
         done.finished += over
+        return rows
 
     def _recover(self, failure: Exception, done: Turn) -> None:
         """After a forward that failed: fewer rows, or the error to whom it belongs."""
@@ -211,32 +215,26 @@ class Turns:
             done.finished += self.fail(failure)
             return
         involved = sorted(self._inside(), key=lambda chunk: chunk.order)
+        self._live, self._joining, self._prefill = [], [], None
+        self._stepper.empty()
         out_of_memory = is_out_of_memory(failure)
         if out_of_memory and len(self._stepper.prefixes):
             logger.warning("memory ran out: beginnings of prompts are not kept any more")
             self._stepper.prefixes.stop()
-            self._put_back(involved)
         elif len(involved) == 1:
             (chunk,) = involved
             chunk.work.error = PayloadTooLargeError(_TOO_LARGE, "inputs") if out_of_memory else failure
-            self._remove(chunk)
             done.finished.append(chunk)
-        elif out_of_memory:
-            self.ceiling = cost(involved) / 2
+            involved = []
+        elif involved and out_of_memory:
+            self.ceiling = min(self.ceiling or math.inf, cost(involved) / 2)
             self._observer.ceiling(self.ceiling)
-            self._put_back(involved[(len(involved) + 1) // 2 :])
-        else:
-            logger.info("a step of %d requests failed (%s); each runs alone", len(involved), type(failure).__name__)
+        elif involved:
+            logger.info("a step of %d requests failed (%s); half as many run", len(involved), type(failure).__name__)
             self._observer.split(len(involved))
             for chunk in involved:
-                chunk.generation.failures += 1
-            self._put_back(involved[1:])
+                chunk.generation.company = (len(involved) + 1) // 2
+        self._back += involved  # where they were, they go on
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _put_back(self, chunks: Sequence[Chunk]) -> None:
-        """Out of the batch and into the queue; they go on where they were."""
-        for chunk in chunks:
-            self._remove(chunk)
-        self._back += chunks

@@ -9,7 +9,7 @@ from typing import Any
 from deployments.tasks.added import ADDED
 from deployments.tasks.embedding import SIMILARITY, VECTORS
 from deployments.tasks.forms import Any_, Labels
-from deployments.tasks.generation import GENERATION, LENGTH, SPEECH
+from deployments.tasks.generation import GENERATION, LENGTH, SPEECH, STOP, STOPS
 from deployments.tasks.parameter import Parameter
 from deployments.tasks.spec import TaskSpec
 from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
@@ -54,7 +54,7 @@ COMMON: dict[str, Parameter] = {
     "return_text": Parameter(_FLAG, "Answer with text"),
     "return_type": Parameter(Null(), "Only for the Python client: transformers' ReturnType"),
     "skip_special_tokens": Parameter(_FLAG, "Leave special tokens out of the text", True),
-    "stop_sequence": Parameter(_STRINGS, "Strings that end the answer"),
+    "stop_sequence": Parameter(STOPS, "Strings that end the answer"),
     "stride": Parameter(_AT_LEAST_0, "Tokens that two windows of a long text have in common"),
     "threshold": _threshold(_SURE, 0.5),
     "timeout": Parameter(Number(above=0), "No effect here: the server fetches under its own time limit"),
@@ -68,7 +68,7 @@ _FEATURES = {"return_tensors": Parameter(_FLAG, "Of no effect in JSON: with the 
 _TEXT2TEXT = {
     "return_tensors": Parameter(_FLAG, "Answer with token ids instead of text", False),
     "return_type": Parameter(Choice(("text", "tensors")), "Answer with text or with token ids", "text"),
-    "stop_sequence": Parameter(String(), "Text whose first token ends the answer"),
+    "stop_sequence": Parameter(STOP, "Text whose first token ends the answer"),
 }
 _CHAT = {"load_audio_from_video": Parameter(_FLAG, "Hear the sound of films too", null=False)}
 

@@ -4,6 +4,7 @@ All may be null, which leaves the choice to the model's own ``generation_config`
 compares the names with the installed transformers, and hands it values of each form.
 """
 
+from deployments.stepwise.options import MOST_STOP, MOST_STOPS
 from deployments.tasks.forms import Any_
 from deployments.tasks.parameter import Parameter
 from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
@@ -15,6 +16,9 @@ _ANSWERS = whole(1, 128)  # each is a row of its own from the start: more would 
 _TOKENS = Items(_TOKEN)
 _SHARE, _POSITIVE, _FLAG = Number(0, 1), Number(above=0), Flag()
 _WORDS = OneOf((String(), Items(String())))
+STOP = String(most=MOST_STOP)
+STOPS = OneOf((STOP, Items(STOP, most=MOST_STOPS)))
+"""Each is searched at every token."""
 
 GENERATION: dict[str, Parameter] = {
     # how long
@@ -24,7 +28,7 @@ GENERATION: dict[str, Parameter] = {
     "min_new_tokens": Parameter(_AT_LEAST_0, "Tokens to generate at least"),
     "early_stopping": Parameter(OneOf((_FLAG, Choice(("never",)))), "When a beam search stops"),
     "max_time": Parameter(_POSITIVE, "Seconds after which no further token is begun"),
-    "stop_strings": Parameter(_WORDS, "Strings that end the answer"),
+    "stop_strings": Parameter(STOPS, "Strings that end the answer"),
     # how tokens are chosen
     "do_sample": Parameter(_FLAG, "Draw tokens at random, rather than take the likeliest"),
     "num_beams": Parameter(_ANSWERS, "Beams of a beam search; 1 is none"),

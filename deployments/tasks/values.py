@@ -45,14 +45,14 @@ class Number(Form):
     @property
     def says(self) -> str:  # type: ignore[override]
         bounds = [
-            f"{word} {bound:g}"
+            f"{word} {bound:.10g}"
             for word, bound in (
                 ("of at least", self.least),
                 ("above", self.above),
                 ("of at most", self.most),
                 ("below", self.below),
             )
-            if bound is not None and abs(bound) <= 1e6
+            if bound is not None and abs(bound) != _MOST  # which nobody means
         ]
         return " ".join(["a whole number" if self.whole else "a number", " and ".join(bounds)]).rstrip()
 
@@ -88,22 +88,25 @@ def whole(least: int = -_MOST, most: int = _MOST) -> Number:
 
 @dataclass(frozen=True)
 class String(Form):
-    """Any string; with ``containing``, one with that in it."""
+    """Any string; with ``containing``, one with that in it; with ``most``, one of so many characters at most."""
 
     containing: str = ""
+    most: int | None = None
 
     @property
     def says(self) -> str:  # type: ignore[override]
-        return f"a string with {self.containing!r} in it" if self.containing else "a string"
+        within = f" of at most {self.most} characters" * (self.most is not None)
+        return f"a string{within}" + (f" with {self.containing!r} in it" if self.containing else "")
 
     def read(self, value: Any, path: str) -> Any:
-        if isinstance(value, str) and self.containing in value:
+        if isinstance(value, str) and self.containing in value and (self.most is None or len(value) <= self.most):
             return value
         raise self._refuse(value, path)
 
     def schema(self) -> Schema:
         pattern = "".join(f"\\{letter}" for letter in self.containing)
-        return {"type": "string", **({"pattern": pattern} if pattern else {})}
+        length = {} if self.most is None else {"maxLength": self.most}
+        return {"type": "string", **({"pattern": pattern} if pattern else {}), **length}
 
 
 @dataclass(frozen=True)
@@ -128,19 +131,23 @@ class Choice(Form):
 
 @dataclass(frozen=True)
 class Items(Form):
-    """A list of values of one form, ``count`` of them where that is fixed; or an array."""
+    """A list of values of one form, ``count`` of them where that is fixed, ``most`` at most; or an array."""
 
     form: Form
     count: int | None = None
+    most: int | None = None
 
     @property
     def says(self) -> str:  # type: ignore[override]
-        return f"a list{f' of {self.count}' * (self.count is not None)}, each {self.form.says}"
+        length = f" of {self.count}" * (self.count is not None) + f" of at most {self.most}" * (self.most is not None)
+        return f"a list{length}, each {self.form.says}"
 
     def read(self, value: Any, path: str) -> Any:
         if isinstance(value, np.ndarray | Tensor):
             return value
         if not isinstance(value, list | tuple) or self.count not in (None, len(value)):
+            raise self._refuse(value, path)
+        if self.most is not None and len(value) > self.most:
             raise self._refuse(value, path)
         for index, item in enumerate(value):
             self.form.read(item, f"{path}[{index}]")
@@ -148,6 +155,7 @@ class Items(Form):
 
     def schema(self) -> Schema:
         length = {} if self.count is None else {"minItems": self.count, "maxItems": self.count}
+        length |= {} if self.most is None else {"maxItems": self.most}
         return {"type": "array", "items": self.form.schema(), **length}
 
 

@@ -19,7 +19,7 @@ from graph.openai.choice import Choice, Wishes
 from graph.openai.fields import read
 from graph.openai.names import Worded, words_of
 from graph.openai.scores import chat_logprobs
-from graph.openai.several import Merged, all_of
+from graph.openai.several import Merged, all_of, begun
 from graph.openai.usage import finish_reason, reason_of, usage_of
 from graph.openai.whole import whole
 from graph.stream import respond
@@ -62,7 +62,7 @@ def head(target: Target, kind: str) -> dict[str, Any]:
 
 
 async def _stream(asked: Asked, body: ChatBody, target: Target, what: ChatAsked, inputs: Any) -> Response:
-    sources = await all_of(
+    sources = await begun(
         [asked.dispatcher.stream(target, inputs, each, asked.request_id, what.chat) for each in what.calls]
     )
     choices = [Choice(what.wishes) for _ in what.calls]

@@ -81,11 +81,11 @@ def asked_of(chat: Chat, target: Target) -> ChatAsked:
     must = forced(chat.tools, chat.choice, chat.at)
     if must and chat.grammar is not None:
         raise InvalidParameterError(f"`{chat.form}` and a call that is required exclude each other.", "tool_choice")
-    grammar = call_grammar(must) if must else chat.grammar
+    grammar = call_grammar(must) if must else chat.grammar  # a call has no stop texts: its arguments would be cut
     offered = [] if chat.choice == "none" else chat.tools
     seed = chat.sampling.seed
     options = {
-        **chat.sampling.options(),
+        **{name: value for name, value in chat.sampling.options().items() if not (must and name == "stop")},
         **({"seed": seed} if seed is not None else {}),
         **({"grammar": grammar} if grammar else {}),
         **({"tools": template_tools(offered)} if offered else {}),

@@ -18,7 +18,7 @@ from graph.openai.completion_body import TASKS, CompletionBody, Wanted, wanted_o
 from graph.openai.fields import read
 from graph.openai.names import Worded, words_of
 from graph.openai.scores import plain_logprobs
-from graph.openai.several import Merged, Numbered, all_of
+from graph.openai.several import Merged, Numbered, all_of, begun
 from graph.openai.sse import DONE, chunk
 from graph.openai.usage import finish_reason, reason_of, usage, usage_of
 from graph.openai.whole import whole
@@ -45,7 +45,7 @@ async def answer(asked: Asked) -> Response:
         "system_fingerprint": None,
     }
     if body.stream:
-        sources = await all_of([_begun(asked.dispatcher, target, one, asked.request_id) for one in wanted])
+        sources = await begun([_begun(asked.dispatcher, target, one, asked.request_id) for one in wanted])
         chunks = TextChunks(head, body, wanted)
         return await respond(Merged(sources, range(0, len(sources), body.n)), chunks.told, sse.errors(asked.request_id))
     results = await all_of([_called(asked.dispatcher, target, one, asked.request_id) for one in wanted])

@@ -6,11 +6,12 @@ from pydantic import Field, StringConstraints
 
 from deployments.config import ModelConfig
 from deployments.errors import InvalidParameterError
+from deployments.stepwise.options import MOST_STOP, MOST_STOPS
 from deployments.tasks import TaskSpec
 from graph.openai.fields import Body, Idle
 
 MOST_ANSWERS = 32
-_Stop = Annotated[str, StringConstraints(min_length=1)]
+_Stop = Annotated[str, StringConstraints(min_length=1, max_length=MOST_STOP)]
 _TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
 
@@ -43,7 +44,7 @@ class Sampling(Body):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[_TokenId, _Bias] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**62)] | None = None
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=16)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 

@@ -8,6 +8,7 @@ from deployments.events import Event
 from graph.stream import EventSource
 
 T = TypeVar("T")
+S = TypeVar("S", bound=EventSource[Any])
 Numbered = tuple[int, Event]
 """The number of a stream, from 0, and an event of it."""
 
@@ -35,6 +36,25 @@ async def all_of(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
         for call in calls:
             call.close()  # which never had their turn
+
+
+async def begun(calls: Sequence[Coroutine[Any, Any, S]]) -> list[S]:
+    """As `all_of`, of streams: where one fails, the places of those that began are free again."""
+    sources: list[S] = []
+
+    async def noted(call: Coroutine[Any, Any, S]) -> S:
+        source = await call
+        sources.append(source)
+        return source
+
+    try:
+        return await all_of([noted(call) for call in calls])
+    except BaseException:
+        for call in calls:
+            call.close()
+        for source in sources:
+            source.cancel()
+        raise
 
 
 class Merged:

@@ -3,6 +3,8 @@
 import json
 import re
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import InvalidParameterError, MissingDependencyError, PipelineGraphError
 from deployments.events import Step
+from deployments.stepwise.options import Grammar
 from deployments.stepwise.turns import Turns
 from deployments.work import Work
 from tests.engine.causal import causal_pipeline
@@ -261,3 +264,42 @@ def test_grammar_is_compiled_once(serve_pipe: Any, monkeypatch: pytest.MonkeyPat
     works = [Work("The", {**WILD, "grammar": _as_json(BROAD), "seed": seed}) for seed in range(3)]
     assert not any(isinstance(outcome, PipelineGraphError) for outcome in served.ask(*works))
     assert len(compiled) == 1
+
+
+def test_who_looks_up_a_grammar_waits_for_no_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.stepwise import grammar as module
+
+    pipe = causal_pipeline("llama")
+    grammars = module.Grammars(pipe.tokenizer)
+    known, slow = Grammar("json", json.dumps(BROAD)), Grammar("regex", "a+")
+    matcher = grammars.compiled(known)
+    started, go, source = threading.Event(), threading.Event(), module.source
+
+    def slowly(given: Grammar) -> str:
+        started.set()
+        assert go.wait(60)
+        return source(given)
+
+    monkeypatch.setattr(module, "source", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = (threads.submit(grammars.compiled, slow) for _ in range(2))
+        assert started.wait(60)
+        assert grammars.compiled(known) is matcher
+        assert not first.done()
+        go.set()
+        assert first.result() is second.result()
+
+
+def test_request_that_brings_its_grammar_has_it_compiled_no_more(
+    serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others were compiled meanwhile."""
+    from deployments.stepwise import grammar as module
+
+    served = serve_pipe(causal_pipeline("llama"), "text-generation")
+    asked = {**WILD, "grammar": _as_json(BROAD), "seed": 1}
+    compiled = served.runner.preparer.steps.compile(asked["grammar"])
+    served.runner.preparer.steps._grammars._kept.clear()
+    monkeypatch.setattr(module, "source", lambda _: pytest.fail("on the preparing thread"))
+    (outcome,) = served.ask(Work("The", asked, grammar=compiled))
+    assert _check(outcome[0], BROAD)

@@ -140,7 +140,9 @@ def test_texts_from_text_count_without_the_token_that_starts_them(
         (record,) = pipe(text, return_tensors=True, **greedy)
         told.append(_told(record[f"{key}_token_ids"].tolist()[1:], pipe.model.generation_config.eos_token_id))
         read.append(len(pipe.tokenizer(pipe.prefix + text)["input_ids"]))
-    assert _usages(served, [(text, greedy) for text in case.inputs]) == [
+    works = [Work(text, dict(greedy)) for text in case.inputs]
+    served.ask(*works)
+    assert [work.usage for work in works] == [
         Usage(length, count, (reason,)) for length, (count, reason) in zip(read, told, strict=True)
     ]
 

@@ -507,7 +507,8 @@ def test_roles_that_the_template_refuses_are_the_callers_fault(client: OpenAI, s
 
 
 def _generating(server: str) -> int:
-    return int(httpx.get(f"{server}/models/endless/info", timeout=30).json()["generating"])
+    info = httpx.get(f"{server}/models/endless/info", timeout=30).json()
+    return int(info.get("generating", -1))  # which a busy replica does not tell
 
 
 def test_client_who_leaves_frees_the_places_of_all_answers(client: OpenAI, server: str) -> None:

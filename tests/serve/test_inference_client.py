@@ -7,11 +7,13 @@ pipeline task (``text_to_image``, ``tabular_classification``, …) have nothing 
 import asyncio
 import inspect
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -339,6 +341,20 @@ def test_method_answers_as_the_local_pipeline(models: str, asked: Asked, kind: s
 async def _asynchronous(where: str, asked: Asked) -> Any:
     async with AsyncInferenceClient(model=where, timeout=120) as client:
         return await getattr(client, asked.method)(*asked.args, **asked.kwargs)
+
+
+@pytest.mark.parametrize("name", ["translation-t5", "summarization-bart"])
+def test_texts_from_text_are_streamed(models: str, name: str, checkpoints: Path) -> None:
+    """For which the client has no method."""
+    body = {"inputs": SENTENCE, "parameters": {**BRIEF, "details": True}, "stream": True}
+    with httpx.stream("POST", f"{models}/{name}", json=body, timeout=120) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line[5:]) for line in answer.iter_lines() if line.startswith("data:")]
+    (want,) = local_pipeline(CASES[name], checkpoints)(SENTENCE, **BRIEF)
+    (text,) = want.values()
+    assert "".join(event["token"]["text"] for event in events) == text == events[-1]["generated_text"]
+    assert [event["index"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["details"]["generated_tokens"] == len(events) > 1
 
 
 @pytest.mark.parametrize("parameters", [{}, {"top_k": 2}], ids=["raw", "base64"])

@@ -344,10 +344,11 @@ def test_client_who_leaves_frees_its_place(client: OpenAI, server: str) -> None:
         model="endless", input="Hi", max_output_tokens=200_000, temperature=1, extra_body=more, stream=True
     )
     until(lambda: next(stream).type == "response.output_text.delta", 60, 0)
-    until(lambda: _generating(server) == 1, 20, 0.01)
+    until(lambda: _generating(server) == 1, 60, 0.01)
     stream.close()
-    until(lambda: _generating(server) == 0, 20, 0.01)
+    until(lambda: _generating(server) == 0, 60, 0.01)
 
 
 def _generating(server: str) -> int:
-    return int(httpx.get(f"{server}/models/endless/info", timeout=30).json()["generating"])
+    info = httpx.get(f"{server}/models/endless/info", timeout=30).json()
+    return int(info.get("generating", -1))  # which a busy replica does not tell

@@ -13,7 +13,7 @@ from deployments.events import Event, Finish, MessagePart, Started, Step, TokenT
 from deployments.payload import TaskResult, Usage
 from graph.openai.chat_stream import ChatChunks
 from graph.openai.choice import Choice, Wishes
-from graph.openai.several import Merged, all_of
+from graph.openai.several import Merged, all_of, begun
 from graph.openai.stops import Stops
 from graph.openai.usage import finish_reason, usage_of
 
@@ -208,11 +208,11 @@ def test_leaving_ends_every_stream() -> None:
 
 
 def test_one_call_that_fails_ends_the_others() -> None:
-    begun: list[int] = []
+    started: list[int] = []
     ended: list[int] = []
 
     async def waits(number: int) -> None:
-        begun.append(number)
+        started.append(number)
         try:
             await asyncio.Event().wait()
         finally:
@@ -228,8 +228,29 @@ def test_one_call_that_fails_ends_the_others() -> None:
         await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert sorted(ended) == sorted(begun)
-    assert 0 < len(begun) < 80
+    assert sorted(ended) == sorted(started)
+    assert 0 < len(started) < 80
+
+
+def test_streams_that_began_are_freed_where_one_fails() -> None:
+    sources = [Source([Started(5)]) for _ in range(3)]
+
+    async def opened(source: Source) -> Source:
+        return source
+
+    async def fails() -> Source:
+        await asyncio.sleep(0)
+        raise InferenceError("It failed.")
+
+    async def run() -> None:
+        with pytest.raises(InferenceError):
+            await begun([*map(opened, sources), fails()])
+        assert all(source.cancelled for source in sources)
+        more = [Source([Started(5)]) for _ in range(100)]
+        assert await begun([opened(source) for source in more]) == more
+        assert not any(source.cancelled for source in more)
+
+    asyncio.run(run())
 
 
 def _chunks(text: bytes) -> list[Any]:

@@ -111,6 +111,15 @@ def test_every_field_of_a_completion_is_in_one_of_the_tables() -> None:
     assert _names(completion_create_params, "CompletionCreateParams") <= known | LABELS
 
 
+def test_stops_are_not_for_a_call_that_is_required() -> None:
+    """Its arguments would be cut, and no longer be JSON."""
+    asked = {"stop": ["}", ","], "tools": [TOOL]}
+    assert _chat(asked).calls[0]["stop"] == ["}", ","]
+    (call,) = _chat({**asked, "tool_choice": "required"}).calls
+    assert "stop" not in call
+    assert call["grammar"]
+
+
 @pytest.mark.parametrize("name", sorted(CHAT_HONOURED))
 def test_field_of_a_chat_is_honoured(name: str) -> None:
     value, parameters = CHAT_HONOURED[name]

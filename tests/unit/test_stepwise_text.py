@@ -40,6 +40,40 @@ def test_noise_is_told_as_the_tokenizer_tells_it(ids: list[int]) -> None:
     assert "".join(pieces) + detokenizer.rest(_bytes(ids)) == _bytes(ids)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([65, 128, 200, 240, 256, 257]), st.integers(1, 60)), max_size=6),
+    st.text(max_size=5),
+)
+def test_tokens_that_give_no_text_for_long_are_told_as_the_tokenizer_tells_them(
+    runs: list[tuple[int, int]], text: str
+) -> None:
+    ids = [one for one, count in runs for _ in range(count)] + list(text.encode())
+    detokenizer = Detokenizer(_bytes)
+    pieces = [detokenizer.push(one) for one in ids]
+    assert "".join(pieces) + detokenizer.rest(_bytes(ids)) == _bytes(ids)
+
+
+def test_spaces_outlive_tokens_that_give_no_text() -> None:
+    ids = [0, *[7] * 50, 1, *[7] * 90, 2]
+    detokenizer = Detokenizer(lambda given: _words([one for one in given if one < 7]))
+    assert "".join(detokenizer.push(one) for one in ids) == "a b c"
+
+
+@pytest.mark.parametrize("token", [256, 240, 128])
+def test_work_does_not_grow_with_tokens_that_give_no_text(token: int) -> None:
+    decoded = []
+
+    def decode(ids: list[int]) -> str:
+        decoded.append(len(ids))
+        return _bytes(ids)
+
+    detokenizer = Detokenizer(decode)
+    for _ in range(500):
+        detokenizer.push(token)
+        detokenizer.peek(65)
+    assert max(decoded) < 64
+
+
 @given(st.lists(st.integers(0, 6), max_size=20))
 def test_spaces_depend_on_what_was_before(ids: list[int]) -> None:
     detokenizer = Detokenizer(_words)
@@ -51,10 +85,10 @@ def test_spaces_depend_on_what_was_before(ids: list[int]) -> None:
     assert "".join(pieces) == _words(ids)
 
 
-def test_stop_becomes_the_pipelines_own() -> None:
-    options, rest = split_options({"stop": "x", "stop_sequence": ["y"], "top_k": 2, "seed": 5, "watermark": False})
+def test_stop_is_not_the_pipelines_own() -> None:
+    options, rest = split_options({"stop": "x", "stop_sequence": "y", "top_k": 2, "seed": 5, "watermark": False})
     assert options == GenerationOptions(seed=5, stop=("x",))
-    assert rest == {"stop_sequence": ["y", "x"], "top_k": 2}
+    assert rest == {"stop_sequence": "y", "top_k": 2}
     assert options.needs_steps() == ["seed"]
     assert split_options({"seed": None, "stop": []}) == (GenerationOptions(), {})
 
@@ -71,6 +105,8 @@ def test_stop_becomes_the_pipelines_own() -> None:
         ("frequency_penalty", 2.5),
         ("presence_penalty", "1"),
         ("stop", [1]),
+        ("stop", "x" * 257),
+        ("stop", ["x"] * 17),
         ("stop", {}),
         ("best_of", 2),
         ("grammar", {}),

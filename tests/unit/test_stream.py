@@ -1,8 +1,10 @@
 """Server-sent events: refusals before the headers, comments meanwhile, errors on the way, clients who leave."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,6 +109,35 @@ def test_comments_come_while_nothing_else_does_and_leaving_ends_it(monkeypatch: 
 
     assert asyncio.run(some()) == [b": keep-alive\n\n"] * 4
     assert source.cancelled
+
+
+def test_comments_come_while_tokens_give_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event every 10 s, told as nothing but for the fifth: a comment when 15 s are over, and no empty pieces."""
+    source = Source([Started(5)], *[[_step(index, "")] for index in range(1, 9)])
+    seconds = itertools.count(0, 10)
+    given: dict[int, int] = {}
+
+    async def come() -> list[Event]:
+        given[0] = next(seconds)
+        return await Source.__anext__(source)
+
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: given[0]))
+
+    class Slow:
+        """Told what the time is by who reads it."""
+
+        __anext__ = staticmethod(come)
+        cancel = staticmethod(source.cancel)
+
+    async def whole() -> list[bytes]:
+        told = {5: [b"five"]}
+        response = await stream.respond(
+            Slow(), lambda events: told.get(getattr(events[0], "index", 0), []), stream.tgi_error("id-7")
+        )
+        return [block async for block in response.body_iterator]
+
+    comment = b": keep-alive\n\n"
+    assert asyncio.run(whole()) == [comment, comment, comment, b"five", comment, comment]
 
 
 def test_task_that_is_cancelled_frees_the_place() -> None:
