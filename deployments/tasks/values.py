@@ -180,8 +180,9 @@ class OneOf(Form):
         for form in self.forms:
             try:
                 return form.read(value, path)
-            except InvalidInputError:
-                continue
+            except InvalidInputError as error:
+                if isinstance(value, dict) and error.field != path:  # it is of this form, and a part of it is wrong
+                    raise
         raise self._refuse(value, path)
 
     def schema(self) -> Schema:

@@ -15,6 +15,7 @@ from deployments.tasks import TASKS
 from deployments.tasks.arguments import COMMON, OWN, parameters_of
 from deployments.tasks.forms import Any_, Form
 from deployments.tasks.generation import GENERATION, SPEECH
+from deployments.tasks.nested import Group, Numbers
 from deployments.tasks.parameter import Parameter
 from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
 from tests.unit.test_tasks import _pipeline_class
@@ -92,7 +93,10 @@ def _plain_values(form: Form) -> list[Any]:
         return [*form.values]
     if isinstance(form, Null):
         return [None]
+    if isinstance(form, Group):
+        return [{}, {name: _plain_values(part)[0] for name, part in form.forms.items() if isinstance(part, Numbers)}]
     kinds: dict[type[Form], list[Any]] = {
+        Numbers: [1, [0.5, True], {"height": 3}],
         Flag: [True, False],
         String: [f"a{getattr(form, 'containing', '')}"],
         Object: [{}, {"a": 1}],
