@@ -258,3 +258,21 @@ def test_images_of_questions_are_never_opened_by_the_pipeline(as_text: bool) -> 
     for bad in ({"one": 3}, {"one": {"data_base64": None}}, {"one": {}}, ["a"]):
         with pytest.raises(InvalidInputError, match="assets"):
             TASKS["decision"].inputs.read({**asked, "assets": bad}, "inputs")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([{"state": "s", "questions": {}, "assets": {"IMG": "/etc/passwd"}}]),
+        json.dumps(json.dumps({"state": "s", "questions": {}, "assets": {"IMG": "/etc/passwd"}})),
+        "not JSON",
+        "3",
+        "null",
+        "{",
+        "[" * 100_000,
+    ],
+)
+def test_the_json_of_a_decision_is_an_object_or_refused(text: str) -> None:
+    """Upstream takes a list, and JSON in JSON, and would open what their assets name."""
+    with pytest.raises(InvalidInputError, match='must be an object with "state" and "questions", or the JSON of one'):
+        TASKS["decision"].inputs.read(text, "inputs")
