@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deployments.config import MediaLimits
 from deployments.errors import InvalidInputError, PayloadTooLargeError
+from deployments.scans import scanned_pixels
 
 # Left out: what runs another program (EPS), is no picture of pixels (WMF, PDF), holds other files (ICNS, PSD), or is
 # hardly met outside of its field. MPO, which some phones write, is read as the JPEG that it begins with.
@@ -21,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 # number it raises. Below that it would only warn; the configured limit is checked here.
 Image.MAX_IMAGE_PIXELS = 2**27
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# of an image as large as is allowed; programs that write JPEG make up to about fifteen
+_MOST_SCANS = 24
 # what Pillow raises on bytes that somebody made up
 UNREADABLE = (
     UnidentifiedImageError,
@@ -59,6 +62,7 @@ def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Ima
             check_size(size, limits, field, budget)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.size, limits, field, budget)
+            _check_scans(image, data, limits, field)
             return ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError:
         raise PayloadTooLargeError(
@@ -91,6 +95,17 @@ def check_size(size: tuple[int, int], limits: MediaLimits, field: str, budget: i
         raise InvalidInputError(
             f"`{field}` is {size[0]} x {size[1]} pixels; the longer side may be at most "
             f"{limits.max_image_ratio:g} times the shorter one.",
+            field,
+        )
+
+
+def _check_scans(image: Image.Image, data: bytes, limits: MediaLimits, field: str) -> None:
+    """Refuse a JPEG that would be decoded over and over again; small ones may have more scans than large ones."""
+    most = _MOST_SCANS * limits.max_image_pixels
+    if scanned_pixels(image, data) > most:
+        raise PayloadTooLargeError(
+            f"`{field}` has so many scans that decoding it goes over more than {most} pixels, the most that is taken: "
+            "save it with fewer.",
             field,
         )
 

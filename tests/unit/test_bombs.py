@@ -136,6 +136,40 @@ def test_sounds_and_films_of_one_input_have_limits_together() -> None:
         decoder.close()
 
 
+# --- scans of a JPEG ---
+
+
+def test_a_jpeg_may_have_the_scans_that_programs_write_and_more() -> None:
+    assert decode(bombs.scans(100, 100, 14), "image", max_image_pixels=10_000).size == (100, 100)
+    with pytest.raises(PayloadTooLargeError, match="so many scans that decoding it goes over more than 240000 pixels"):
+        decode(bombs.scans(100, 100, 15), "image", max_image_pixels=10_000)
+    assert decode(bombs.scans(50, 50, 80), "image", max_image_pixels=10_000).size == (50, 50)
+
+
+def test_what_stands_behind_a_jpeg_or_beside_its_pixels_is_not_counted() -> None:
+    """A film behind a phone's picture, a preview in its EXIF block."""
+    one, scan = bombs.scans(100, 100, 0), b"\xff\xda\0\x08\1\1\0\1\x3f\0"
+    note = b"\xff\xee" + (2 + 100 * len(scan)).to_bytes(2, "big") + scan * 100
+    for data in (one + scan * 100, one[:2] + note + one[2:]):
+        assert decode(data, "image", max_image_pixels=10_000).size == (100, 100)
+
+
+def test_markers_without_end_are_refused() -> None:
+    one = bombs.scans(8, 8, 0)
+    with pytest.raises(PayloadTooLargeError):
+        decode(one[:-2] + b"\xff\xfe\0\2" * 70_000 + one[-2:], "image")
+
+
+def test_a_tiff_of_jpegs_is_counted_part_by_part() -> None:
+    real = bombs.saved(Image.new("RGB", (300, 300)), "TIFF", compression="jpeg")
+    assert decode(real, "image", max_image_pixels=90_000).size == (300, 300)
+    data = bombs.saved(Image.new("L", (100, 100)), "JPEG")
+    assert decode(bombs.jpeg_in_tiff(100, 100, 1, data), "image", max_image_pixels=10_000).size == (100, 100)
+    for parts, claims in ((1, 0), (1, 9 * len(data)), (5, len(data))):
+        with pytest.raises(PayloadTooLargeError):
+            decode(bombs.jpeg_in_tiff(100, 100, parts, data, claims), "image")
+
+
 # --- headers that lie ---
 
 
