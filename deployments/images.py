@@ -44,7 +44,7 @@ UNREADABLE = (
 )
 
 
-def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Image.Image:
+def read_image(data: bytes, limits: MediaLimits, field: str, budget: int, mode: str | None = None) -> Image.Image:
     """As ``transformers.image_utils.load_image``: EXIF rotation applied, RGB; of an animation the first frame.
 
     Args:
@@ -52,6 +52,7 @@ def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Ima
         limits: of one image.
         field: where in the request it stood.
         budget: pixels that are left for the request.
+        mode: of a PNG that stands for an image in memory; it is read as that very image.
 
     Raises:
         InvalidInputError: it cannot be decoded, or is more elongated than is allowed.
@@ -60,9 +61,11 @@ def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Ima
     try:
         for size in _icon_sizes(data):
             check_size(size, limits, field, budget)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS if mode is None else ("PNG",)) as image:
             check_size(image.size, limits, field, budget)
             _check_scans(image, data, limits, field)
+            if mode is not None:
+                return image.copy() if image.mode == mode else image.convert(mode)
             return ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError:
         raise PayloadTooLargeError(

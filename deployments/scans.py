@@ -21,7 +21,7 @@ def scanned_pixels(image: Any, data: bytes) -> float:
         image: opened by Pillow, not decoded yet.
         data: its file.
     """
-    pixels = image.width * image.height
+    pixels = int(image.width * image.height)
     if image.format in ("JPEG", "MPO"):
         return _scans(data) * pixels
     if image.format == "TIFF" and image.info.get("compression") == "tiff_jpeg":  # an older way, in one piece
@@ -56,7 +56,7 @@ def _scanned_in_parts(tags: Any, data: bytes, pixels: int) -> float:
         one = tags.get(322, 1) * tags.get(323, 1)
     else:
         one = tags.get(256, 1) * min(tags.get(278, 2**32), tags.get(257, 1))
-    return max(one, pixels / len(parts)) * sum(data.count(b"\xff\xda", at, at + length) for at, length in parts)
+    return float(max(one, pixels / len(parts))) * sum(data.count(b"\xff\xda", at, at + length) for at, length in parts)
 
 
 def _numbers(tags: Any, tag: int) -> tuple[int, ...]:

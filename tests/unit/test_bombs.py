@@ -1,9 +1,11 @@
 """Files that are small and would become large, or that lead elsewhere: refused before memory or time is spent."""
 
 import base64
+import dataclasses
 import http.server
 import io
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -14,12 +16,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deployments.codec import from_json
+from deployments.codec import from_json, to_json
 from deployments.config import MediaLimits
-from deployments.errors import InvalidInputError, PayloadTooLargeError, RequestError
+from deployments.errors import InvalidInputError, MalformedRequestError, PayloadTooLargeError, RequestError
 from deployments.images import FORMATS
+from deployments.keys import value_key
 from deployments.media import MediaDecoder
 from deployments.payload import Media
+from deployments.tasks.forms import MediaOf
 from tests import bombs
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +40,7 @@ _MEASURE = """
 import json, os, resource, sys
 from deployments.config import MediaLimits
 from deployments.errors import RequestError
+from deployments.keys import value_key
 from deployments.media import MediaDecoder
 from deployments.payload import Media
 
@@ -295,20 +300,43 @@ def typed(data: bytes) -> dict[str, Any]:
 
 def test_images_in_a_typed_body_have_a_limit_together() -> None:
     value = [typed(bombs.png(100, 100, depth=8, mode=0))] * 5
-    assert len(from_json(value, 50_000)) == 5
+    read = from_json(value, 50_000)
+    assert [(media.mode, media.data == bombs.png(100, 100, depth=8, mode=0)) for media in read] == [("1", True)] * 5
     with pytest.raises(PayloadTooLargeError, match="49999 pixels"):
         from_json(value, 49_999)
 
 
-def test_an_image_over_the_limit_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_in_a_body_is_decoded_before_it_is_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(Image.Image, "copy", decoded)
     monkeypatch.setattr(Image.Image, "convert", decoded)
-    value = {
-        "$type": "tuple",
-        "items": [{"$type": "dict", "items": [["a", typed(bombs.png(9000, 9000, depth=1, mode=0))]]}],
-    }
+    monkeypatch.setattr(Image.Image, "load", decoded)
+    image = typed(bombs.png(9000, 9000, depth=1, mode=0))
+    value = {"$type": "tuple", "items": [{"$type": "dict", "items": [["a", image]]}]}
     with pytest.raises(PayloadTooLargeError):
         from_json(value, 2**26)
+    assert from_json(value, 2**27)[0]["a"].mode == "1"
+    for mode in ("no such mode", None, 3):
+        with pytest.raises(MalformedRequestError):
+            from_json({**image, "mode": mode}, 2**27)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_an_image_in_a_body_is_with_its_model_what_it_was(mode: str) -> None:
+    image = Image.new(mode, (5, 4), 1 if mode in ("1", "I;16") else None)
+    sent = from_json(json.loads(json.dumps(to_json(image))), 2**26)
+    sent = pickle.loads(pickle.dumps(MediaOf("image").read(sent, "inputs.image"), 5))
+    read = MediaDecoder(None, MediaLimits()).decode(sent)
+    assert (read.mode, read.size, read.tobytes()) == (image.mode, image.size, image.tobytes())
+    assert type(read) is Image.Image
+    assert value_key(sent) != value_key(dataclasses.replace(sent, mode="RGBX")) if isinstance(sent, Media) else True
+
+
+def test_a_damaged_image_in_a_body_is_the_callers_fault() -> None:
+    sent = from_json(typed(bombs.png(9, 9, mode=0)[:45]), 2**26)
+    with pytest.raises(InvalidInputError, match="not an image that can be decoded"):
+        MediaDecoder(None, MediaLimits()).decode(sent)
+    with pytest.raises(InvalidInputError):
+        MediaDecoder(None, MediaLimits()).decode(Media(bombs.jpeg(8, 8), "image", mode="RGB"))
