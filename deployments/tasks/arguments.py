@@ -13,7 +13,7 @@ from deployments.tasks.generation import GENERATION, LENGTH, SPEECH
 from deployments.tasks.nested import NESTED
 from deployments.tasks.parameter import Parameter
 from deployments.tasks.spec import TaskSpec
-from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
+from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, Template, whole
 
 _COUNT, _AT_LEAST_0 = whole(1), whole(0)
 _FLAG, _SHARE, _STRINGS = Flag(), Number(0, 1), OneOf((String(), Items(String())))
@@ -24,7 +24,7 @@ _LABELS = Parameter(Labels(), "Labels to choose from: a list, or one string with
 
 
 def _template(default: str) -> Parameter:
-    return Parameter(String("{}"), "Sentence into which each label is put, at {}", default, null=False)
+    return Parameter(Template(), "Sentence into which each label is put, at {}", default, null=False)
 
 
 def _threshold(meaning: str, default: float) -> Parameter:
