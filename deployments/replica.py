@@ -21,6 +21,7 @@ from deployments.events import Event, Step
 from deployments.gate import Gate
 from deployments.handover import await_the_old
 from deployments.keys import value_key
+from deployments.line import Line
 from deployments.load import load
 from deployments.media import MediaDecoder
 from deployments.memory import memory_bytes
@@ -65,7 +66,8 @@ class ModelReplica:
         self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
         self._defaults = dict(self._config.parameters)
         self._format = ChatFormat(self._runner.pipe)
-        self._decoding = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._decoding = Line(2, "decode")
+        self._reading = ThreadPoolExecutor(2, thread_name_prefix="read")  # of text: no film stands before it
         self._compiling = ThreadPoolExecutor(1, thread_name_prefix="grammar")
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
@@ -82,7 +84,8 @@ class ModelReplica:
         """Let go of the model and of the threads; nobody may wait for an answer any more."""
         self._batcher.close()
         await asyncio.to_thread(self._engine.close)
-        for threads in (self._decoding, self._compiling):
+        self._decoding.close()
+        for threads in (self._reading, self._compiling):
             threads.shutdown(wait=False)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -120,7 +123,7 @@ class ModelReplica:
             await self._compile(parameters)
             decoder, started = self._runner.decoder(), time.perf_counter()
             try:
-                inputs = await self._decode(decoder, asked)
+                inputs = await self._decode(decoder, asked, request.bulk)
                 decode_s = time.perf_counter() - started
                 return await self._batcher.submit(Work(inputs, parameters, request.request_id, request.bulk))
             finally:
@@ -164,7 +167,7 @@ class ModelReplica:
         await self._compile(parameters)
         decoder = runner.decoder()
         try:
-            work = Work(await self._decode(decoder, asked), parameters, request.request_id)
+            work = Work(await self._decode(decoder, asked, request.bulk), parameters, request.request_id)
             events = stream(self._batcher, work)
             try:
                 async for some in events:
@@ -201,7 +204,7 @@ class ModelReplica:
 
     async def _aside(self, function: Callable[..., Aside], *args: Any) -> Aside:
         """``function``, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, function, *args)
 
     async def _key(self, inputs: Any, parameters: dict[str, Any]) -> Hashable:
         """Key of a request; hashing media is not for the event loop."""
@@ -215,11 +218,11 @@ class ModelReplica:
         if steps is not None and grammar is not None:
             await asyncio.get_running_loop().run_in_executor(self._compiling, steps.compile, grammar)
 
-    async def _decode(self, decoder: MediaDecoder, inputs: Any) -> Any:
+    async def _decode(self, decoder: MediaDecoder, inputs: Any, bulk: bool) -> Any:
         """Media decoded off the event loop; plain text passes at once."""
         if isinstance(inputs, str):
             return inputs
-        return await self._aside(decoder.decode, inputs)
+        return await self._decoding.run(bulk, decoder.decode, inputs)
 
     async def info(self) -> dict[str, Any]:
         """What is loaded, from where, with which defaults; how it batches, and what waits."""
