@@ -115,7 +115,8 @@ def _check_command_line(spec: TaskSpec, name: str, value: Any, path: str) -> Non
         raise InvalidParameterError(f"`{path}` must be {says}.", path)
 
 
-def _unknown(name: str, known: frozenset[str], owner: str, path: str) -> InvalidParameterError:
+def _unknown(name: Any, known: frozenset[str], owner: str, path: str) -> InvalidParameterError:
+    name, path = str(name)[:100], path[:200]  # a typed body has keys of any kind
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     few = ", ".join(sorted(known)[:20])
     hint = f"did you mean `{near[0]}`?" if near else f"known: {few or 'none'}."
