@@ -87,11 +87,12 @@ def from_json(value: Any, max_total_pixels: int | None = None) -> Any:
 
     Args:
         value: what ``json.loads`` gave.
-        max_total_pixels: of all images in it (default: no bound, but for each image one of 2^27).
+        max_total_pixels: of all images in it; with it none is decoded, and PNGs become `Media` with the mode of the
+            image that they stand for (default: images, with no bound but for each image one of 2^27).
 
     Raises:
         MalformedRequestError: an object with ``$type`` does not hold what it says.
-        PayloadTooLargeError: the images have too many pixels; none over the bound is decoded.
+        PayloadTooLargeError: the images have too many pixels.
     """
     return _Reader(max_total_pixels).read(value)
 
@@ -169,13 +170,18 @@ class _Reader:
                 f"A value of $type {value['$type']} cannot be read ({type(error).__name__})."
             ) from None
 
-    def _image(self, value: dict[str, Any]) -> Image.Image:
+    def _image(self, value: dict[str, Any]) -> Image.Image | Media:
         if "array" in value:
             return Image.fromarray(_read_array(value["array"]), value["mode"])
-        with Image.open(io.BytesIO(_bytes(value)), formats=["PNG"]) as image:
+        data, mode = _bytes(value), value["mode"]
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             self._count(image.width * image.height)
+            if self._most is not None:
+                if mode not in Image.MODES:
+                    raise ValueError("no mode of images")
+                return Media(data, "image", mode=mode)
             # a copy is a plain Image, as pipelines return it, rather than a PNG file that was opened
-            return image.copy() if image.mode == value["mode"] else image.convert(value["mode"])
+            return image.copy() if image.mode == mode else image.convert(mode)
 
     def _count(self, pixels: int) -> None:
         """Take ``pixels`` from those that are left, before they are decoded."""

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deployments.config import MediaLimits
 from deployments.errors import InvalidInputError, PayloadTooLargeError
+from deployments.scans import scanned_pixels
 
 # Left out: what runs another program (EPS), is no picture of pixels (WMF, PDF), holds other files (ICNS, PSD), or is
 # hardly met outside of its field. MPO, which some phones write, is read as the JPEG that it begins with.
@@ -21,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 # number it raises. Below that it would only warn; the configured limit is checked here.
 Image.MAX_IMAGE_PIXELS = 2**27
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# of an image as large as is allowed; programs that write JPEG make up to about fifteen
+_MOST_SCANS = 24
 # what Pillow raises on bytes that somebody made up
 UNREADABLE = (
     UnidentifiedImageError,
@@ -41,7 +44,7 @@ UNREADABLE = (
 )
 
 
-def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Image.Image:
+def read_image(data: bytes, limits: MediaLimits, field: str, budget: int, mode: str | None = None) -> Image.Image:
     """As ``transformers.image_utils.load_image``: EXIF rotation applied, RGB; of an animation the first frame.
 
     Args:
@@ -49,6 +52,7 @@ def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Ima
         limits: of one image.
         field: where in the request it stood.
         budget: pixels that are left for the request.
+        mode: of a PNG that stands for an image in memory; it is read as that very image.
 
     Raises:
         InvalidInputError: it cannot be decoded, or is more elongated than is allowed.
@@ -57,8 +61,11 @@ def read_image(data: bytes, limits: MediaLimits, field: str, budget: int) -> Ima
     try:
         for size in _icon_sizes(data):
             check_size(size, limits, field, budget)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS if mode is None else ("PNG",)) as image:
             check_size(image.size, limits, field, budget)
+            _check_scans(image, data, limits, field)
+            if mode is not None:
+                return image.copy() if image.mode == mode else image.convert(mode)
             return ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError:
         raise PayloadTooLargeError(
@@ -91,6 +98,17 @@ def check_size(size: tuple[int, int], limits: MediaLimits, field: str, budget: i
         raise InvalidInputError(
             f"`{field}` is {size[0]} x {size[1]} pixels; the longer side may be at most "
             f"{limits.max_image_ratio:g} times the shorter one.",
+            field,
+        )
+
+
+def _check_scans(image: Image.Image, data: bytes, limits: MediaLimits, field: str) -> None:
+    """Refuse a JPEG that would be decoded over and over again; small ones may have more scans than large ones."""
+    most = _MOST_SCANS * limits.max_image_pixels
+    if scanned_pixels(image, data) > most:
+        raise PayloadTooLargeError(
+            f"`{field}` has so many scans that decoding it goes over more than {most} pixels, the most that is taken: "
+            "save it with fewer.",
             field,
         )
 

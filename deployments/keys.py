@@ -56,7 +56,7 @@ def value_key(value: Any) -> Hashable:
 
 def _media_key(value: Any) -> Hashable:
     if isinstance(value, Media):
-        return "media", value.kind, _digest(value.data)
+        return "media", value.kind, value.mode, _digest(value.data)
     if isinstance(value, Image):
         palette = value.getpalette() if value.mode == "P" else None
         seen = repr((palette, value.info.get("transparency"), _orientation(value)))

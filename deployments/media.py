@@ -67,7 +67,7 @@ class MediaDecoder:
         return image
 
     def _image(self, media: Media) -> Image.Image:
-        return self._counted(read_image(media.data, self._limits, media.field, self._pixels_left))
+        return self._counted(read_image(media.data, self._limits, media.field, self._pixels_left, media.mode))
 
     def _audio(self, media: Media) -> npt.NDArray[np.float32]:
         if self._sampling_rate is None:

@@ -23,11 +23,13 @@ class Media:
         data: the encoded file (PNG, JPEG, WAV, FLAC, MP4, ...).
         kind: how the task reads it.
         field: where in the request it stood, for error messages.
+        mode: of a PNG that stands for an image in memory, the mode that it had there; None for any other file.
     """
 
     data: bytes
     kind: MediaKind
     field: str = "inputs"
+    mode: str | None = None
 
     def __repr__(self) -> str:  # contents never reach a log
         return f"Media({self.kind}, {len(self.data)} bytes)"
@@ -35,11 +37,11 @@ class Media:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Lets Ray copy the file straight into shared memory, instead of into a pickle first."""
         data = pickle.PickleBuffer(self.data) if protocol >= 5 else self.data
-        return _media, (data, self.kind, self.field)
+        return _media, (data, self.kind, self.field, self.mode)
 
 
-def _media(data: Any, kind: MediaKind, field: str) -> Media:
-    return Media(data if isinstance(data, bytes) else bytes(data), kind, field)
+def _media(data: Any, kind: MediaKind, field: str, mode: str | None) -> Media:
+    return Media(data if isinstance(data, bytes) else bytes(data), kind, field, mode)
 
 
 @dataclass(frozen=True, repr=False)

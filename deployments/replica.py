@@ -6,9 +6,8 @@ Several models that share replicas: `deployments.group`.
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import ray
 
@@ -20,9 +19,7 @@ from deployments.errors import InvalidParameterError, PipelineGraphError
 from deployments.events import Event, Step
 from deployments.gate import Gate
 from deployments.handover import await_the_old
-from deployments.keys import request_key
 from deployments.load import load
-from deployments.media import MediaDecoder
 from deployments.memory import memory_bytes
 from deployments.message import MessageReader
 from deployments.metrics import Metrics
@@ -33,11 +30,10 @@ from deployments.run import PipelineRunner
 from deployments.several import each
 from deployments.share import Sharing
 from deployments.streaming import stream
+from deployments.threads import Threads
 from deployments.traces import record_stages
 from deployments.warm_up import warm_up
 from deployments.work import Done, Work
-
-Aside = TypeVar("Aside")
 
 
 class ModelReplica:
@@ -66,8 +62,7 @@ class ModelReplica:
         self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
         self._defaults = dict(self._config.parameters)
         self._format = ChatFormat(self._runner.pipe)
-        self._decoding = ThreadPoolExecutor(2, thread_name_prefix="decode")
-        self._compiling = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+        self._threads = Threads()
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
         self._runner.use_batch(self._config.batch)
@@ -83,8 +78,7 @@ class ModelReplica:
         """Let go of the model and of the threads; nobody may wait for an answer any more."""
         self._batcher.close()
         await asyncio.to_thread(self._engine.close)
-        for threads in (self._decoding, self._compiling):
-            threads.shutdown(wait=False)
+        self._threads.close()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over new call defaults, batch limits and cache; the weights stay."""
@@ -121,7 +115,7 @@ class ModelReplica:
             grammar = await self._compile(parameters)
             decoder, started = self._runner.decoder(), time.perf_counter()
             try:
-                inputs = await self._decode(decoder, asked)
+                inputs = await self._threads.decode(decoder, asked, request.bulk)
                 decode_s = time.perf_counter() - started
                 work = Work(inputs, parameters, request.request_id, request.bulk, grammar=grammar)
                 return await self._batcher.submit(work)
@@ -129,7 +123,7 @@ class ModelReplica:
                 decoder.close()
 
         if self._runner.repeatable(parameters):
-            key = await self._key(asked, parameters)
+            key = await self._threads.key(asked, parameters)
             done, source = await self._sharing.answer(key, compute, request.bulk)
         else:
             done, source = await compute(), "none"
@@ -143,7 +137,7 @@ class ModelReplica:
         times = StageTimes() if source == "hit" else StageTimes(decode_s, *done.stages_s)
         output, usage = done.outcome, done.usage
         if reader is not None:
-            output, usage = await self._aside(self._format.told, output, usage, reader)
+            output, usage = await self._threads.read(self._format.told, output, usage, reader)
         return TaskResult(output, times, done.batch_size, done.padding_waste, source, usage)
 
     async def answer_all(self, requests: list[TaskRequest]) -> list[TaskResult | PipelineGraphError]:
@@ -170,7 +164,7 @@ class ModelReplica:
         grammar = await self._compile(parameters)
         decoder = runner.decoder()
         try:
-            decoded = await self._decode(decoder, asked)
+            decoded = await self._threads.decode(decoder, asked, request.bulk)
             work = Work(decoded, parameters, request.request_id, request.bulk, grammar=grammar)
             events = stream(self._batcher, work, lambda done: record_stages(done, str(self._config.name)))
             try:
@@ -196,38 +190,22 @@ class ModelReplica:
         """Inputs and parameters for the pipeline, and what reads the answer of a chat as a message."""
         if request.chat is None:
             return request.inputs, parameters, None
-        return await self._aside(self._format.begin, request.inputs, parameters, request.chat)
+        return await self._threads.read(self._format.begin, request.inputs, parameters, request.chat)
 
     async def _read(self, reader: MessageReader, event: Event) -> Event:
         """``event`` with the parts that it adds, the last one with the tokens of the reasoning."""
         event = reader.read(event)
         if isinstance(event, Step) and event.finish is not None and reader.reasoning:
-            tokens = await self._aside(self._format.tokens, reader.reasoning)
+            tokens = await self._threads.read(self._format.tokens, reader.reasoning)
             return dataclasses.replace(event, finish=dataclasses.replace(event.finish, reasoning_tokens=tokens))
         return event
 
-    async def _aside(self, function: Callable[..., Aside], *args: Any) -> Aside:
-        """``function``, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
-
-    async def _key(self, inputs: Any, parameters: dict[str, Any]) -> Hashable:
-        """Key of a request; hashing media is not for the event loop."""
-        if isinstance(inputs, str):
-            return request_key(inputs, parameters)
-        return await self._aside(request_key, inputs, parameters)
-
     async def _compile(self, parameters: dict[str, Any]) -> Any:
-        """The grammar that the answer is to fit, compiled on a thread of its own, so that other callers go on."""
+        """The grammar that the answer is to fit, compiled beside other callers' requests."""
         steps, grammar = self._runner.preparer.steps, parameters.get("grammar")
         if steps is None or grammar is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._compiling, steps.compile, grammar)
-
-    async def _decode(self, decoder: MediaDecoder, inputs: Any) -> Any:
-        """Media decoded off the event loop; plain text passes at once."""
-        if isinstance(inputs, str):
-            return inputs
-        return await self._aside(decoder.decode, inputs)
+        return await self._threads.compile(steps.compile, grammar)
 
     async def info(self) -> dict[str, Any]:
         """What is loaded, from where, with which defaults; how it batches, and what waits."""

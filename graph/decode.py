@@ -56,6 +56,18 @@ def read_body(body: bytes, content_type: str) -> dict[str, Any]:
     return root
 
 
+def read_model(root: dict[str, Any]) -> str | None:
+    """Which model ``root`` asks for.
+
+    Raises:
+        InvalidInputError: by something else than a name.
+    """
+    model = root.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidInputError("`model` must be a string.", "model")
+    return model
+
+
 def read_call(spec: TaskSpec, root: dict[str, Any], max_items: int) -> Call:
     """The inputs and parameters of ``root`` for one task.
 

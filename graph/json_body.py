@@ -17,7 +17,7 @@ from deployments.errors import MalformedRequestError, PayloadTooLargeError
 MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
 MAX_TYPED_PIXELS = 2**26
-"""Of the images that a typed body holds decoded; files are counted where they are decoded."""
+"""Of the images that stand in a typed body as such, counted on their headers; the replica decodes them."""
 _BLOCK = 2**18
 _LEVEL = np.zeros(256, np.int8)  # byte → how much deeper the text is after it
 _LEVEL[list(b"[{")], _LEVEL[list(b"]}")] = 1, -1

@@ -24,6 +24,7 @@ _NEVER = tuple(
         "224.0.0.0/4",
         "240.0.0.0/4",
         "::/96",  # IPv4-compatible
+        "::ffff:0:0:0/96",  # IPv4 translated into IPv6 (SIIT)
         "64:ff9b:1::/48",  # NAT64 of a private network
         "100::/63",
         "2001::/23",  # Teredo among others

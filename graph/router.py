@@ -24,7 +24,7 @@ from graph.access.open import listening_host, refuse_open
 from graph.access.view import key_of, seen_by
 from graph.body import read_root
 from graph.config import GraphConfig
-from graph.decode import read_call
+from graph.decode import read_call, read_model
 from graph.dispatch import Dispatcher, Target
 from graph.encode import encode_beside
 from graph.fetch import Fetcher
@@ -210,7 +210,7 @@ class Router:
         dispatcher.by_task(task)  # an unknown task is refused before its body is read
         spec = TASKS[canonical_task(task)]
         root = await read_root(request, spec, self.graph.limits)
-        model = request.query_params.get("model") or root.get("model")
+        model = request.query_params.get("model") or read_model(root)
         return await self._infer(request, dispatcher, dispatcher.by_task(task, model), spec, root)
 
     async def _infer(

@@ -48,7 +48,7 @@ def wants_stream(root: dict[str, Any]) -> bool:
         InvalidParameterError: ``stream`` is neither true nor false.
     """
     asked = root.get("stream")
-    if asked not in (None, True, False):
+    if asked is not None and not isinstance(asked, bool):  # a typed body may have an array here
         raise InvalidParameterError("`stream` must be true or false.", "stream")
     return bool(asked)
 

@@ -58,6 +58,24 @@ def jpeg(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def scans(width: int, height: int, more: int, mode: str = "RGB") -> bytes:
+    """A progressive JPEG whose last scan comes ``more`` times again."""
+    data = saved(Image.new(mode, (width, height)), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + data[-2:]
+
+
+def jpeg_in_tiff(width: int, height: int, parts: int, data: bytes, claims: int | None = None) -> bytes:
+    """A grey TIFF of ``parts`` strips, ``data`` each of them, all at one place; they may claim another length."""
+    length, at = len(data) if claims is None else claims, 8 + len(data)
+    lists = struct.pack(f"<{2 * parts}I", *[8] * parts, *[length] * parts)
+    where, lengths = (at, at + 4 * parts) if parts > 1 else (8, length)
+    tags = [(256, 1, width), (257, 1, height), (258, 1, 8), (259, 1, 7), (262, 1, 1), (273, parts, where), (277, 1, 1)]
+    tags += [(278, 1, -(-height // parts)), (279, parts, lengths)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(lists)) + data + lists + directory
+
+
 def jpeg2000(width: int, height: int) -> bytes:
     """A JPEG 2000 code stream of 8 x 8 pixels whose header says otherwise."""
     data = bytearray(saved(Image.new("RGB", (8, 8)), "JPEG2000", no_jp2=True))
@@ -165,6 +183,9 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "png inside an icon": ("image", lambda: ico(png(16_000, 16_000, depth=1, mode=0))),
     "line of pixels": ("image", lambda: png(60_000, 1)),
     "jpeg claims": ("image", lambda: jpeg(65_500, 65_500)),
+    "jpeg of many scans": ("image", lambda: scans(4000, 4000, 1000)),
+    "tiff with a jpeg of many scans": ("image", lambda: jpeg_in_tiff(6000, 6000, 1, scans(6000, 6000, 80, "L"))),
+    "tiff of one jpeg many times": ("image", lambda: jpeg_in_tiff(3000, 3000, 300, scans(3000, 10, 90, "L"))),
     "jpeg 2000 claims": ("image", lambda: jpeg2000(60_000, 60_000)),
     "gif claims": ("image", lambda: gif(65_535, 65_535)),
     "tiff claims": ("image", lambda: tiff(60_000, 60_000)),

@@ -10,9 +10,10 @@ from deployments.tasks.added import ADDED
 from deployments.tasks.embedding import SIMILARITY, VECTORS
 from deployments.tasks.forms import Any_, Labels
 from deployments.tasks.generation import GENERATION, LENGTH, SPEECH, STOP, STOPS
+from deployments.tasks.nested import NESTED
 from deployments.tasks.parameter import Parameter
 from deployments.tasks.spec import TaskSpec
-from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
+from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, Template, whole
 
 _COUNT, _AT_LEAST_0 = whole(1), whole(0)
 _FLAG, _SHARE, _STRINGS = Flag(), Number(0, 1), OneOf((String(), Items(String())))
@@ -23,7 +24,7 @@ _LABELS = Parameter(Labels(), "Labels to choose from: a list, or one string with
 
 
 def _template(default: str) -> Parameter:
-    return Parameter(String("{}"), "Sentence into which each label is put, at {}", default, null=False)
+    return Parameter(Template(), "Sentence into which each label is put, at {}", default, null=False)
 
 
 def _threshold(meaning: str, default: float) -> Parameter:
@@ -48,7 +49,7 @@ COMMON: dict[str, Parameter] = {
     "max_question_len": Parameter(LENGTH, "Tokens of the question at most", 64),
     "max_seq_len": Parameter(LENGTH, "Tokens of a window, question included"),
     "padding": Parameter(_PADDING, "How texts are padded"),
-    "processor_kwargs": Parameter(Object(), "Arguments of the model's processor"),
+    "processor_kwargs": Parameter(NESTED["processor_kwargs"], "Arguments of the model's processor"),
     "return_full_text": Parameter(_FLAG, "Repeat the prompt before the answer"),
     "return_tensors": Parameter(_FLAG, "Answer with token ids instead of text"),
     "return_text": Parameter(_FLAG, "Answer with text"),
@@ -58,7 +59,7 @@ COMMON: dict[str, Parameter] = {
     "stride": Parameter(_AT_LEAST_0, "Tokens that two windows of a long text have in common"),
     "threshold": _threshold(_SURE, 0.5),
     "timeout": Parameter(Number(above=0), "No effect here: the server fetches under its own time limit"),
-    "tokenizer_kwargs": Parameter(Object(), "Arguments of the tokenizer"),
+    "tokenizer_kwargs": Parameter(NESTED["tokenizer_kwargs"], "Arguments of the tokenizer"),
     "tools": Parameter(Items(Object()), "Functions that the model may call, as JSON Schema"),
     "top_k": Parameter(_COUNT, "Answers to give, the best first", 5),
     "truncation": Parameter(OneOf((_FLAG, Choice(_CUT))), "How texts longer than the model can take are cut"),
@@ -109,7 +110,7 @@ OWN: dict[str, dict[str, Parameter]] = {
         "max_length": GENERATION["max_length"],
         "prefix": Parameter(String(), "Text to put before the prompt"),
         "return_full_text": Parameter(_FLAG, "Repeat the prompt before the answer", True),
-        "tokenizer_encode_kwargs": Parameter(Object(), "Arguments of the tokenizer"),
+        "tokenizer_encode_kwargs": Parameter(NESTED["tokenizer_encode_kwargs"], "Arguments of the tokenizer"),
     },
     "table-question-answering": {
         "sequential": Parameter(_FLAG, "Ask one question after the other, as in a conversation", False),
@@ -117,7 +118,7 @@ OWN: dict[str, dict[str, Parameter]] = {
     },
     "text-to-audio": {
         "forward_params": Parameter(Object(), "Generation settings, or arguments of the model"),
-        "preprocess_params": Parameter(Object(), "Arguments of the tokenizer"),
+        "preprocess_params": Parameter(NESTED["preprocess_params"], "Arguments of the tokenizer"),
     },
     "automatic-speech-recognition": {
         "chunk_length_s": Parameter(
@@ -125,7 +126,7 @@ OWN: dict[str, dict[str, Parameter]] = {
             "Seconds of a piece of a long sound; 0 does not cut it, auto only what is longer than the model's window",
             0,
         ),
-        "decoder_kwargs": Parameter(Object(), "Arguments of a CTC decoder with a language model"),
+        "decoder_kwargs": Parameter(NESTED["decoder_kwargs"], "Arguments of a CTC decoder with a language model"),
         "ignore_warning": Parameter(_FLAG, "No warning that pieces are experimental"),
         "prompt": Parameter(String(), "Text as if said before, for style and spelling (Whisper)"),
         "return_language": Parameter(_FLAG, "Tell the language of each piece (Whisper)"),
@@ -138,7 +139,7 @@ OWN: dict[str, dict[str, Parameter]] = {
         "verbose": Parameter(_FLAG, "Tell language, length, and segments beside words", False),
     },
     "image-feature-extraction": {
-        "image_processor_kwargs": Parameter(Object(), "Arguments of the image processor"),
+        "image_processor_kwargs": Parameter(NESTED["image_processor_kwargs"], "Arguments of the image processor"),
         "pool": Parameter(_FLAG, "Answer with the pooled output, where the model has one", False),
         **_FEATURES,
     },
@@ -148,7 +149,9 @@ OWN: dict[str, dict[str, Parameter]] = {
         "mask_threshold": _threshold("Value from which a pixel is in the mask", 0.5),
         "overlap_mask_area_threshold": _threshold("Share of a mask that must be its own", 0.5),
     },
-    "depth-estimation": {"parameters": Parameter(Object(), "An object with `timeout`, which has no effect here")},
+    "depth-estimation": {
+        "parameters": Parameter(NESTED["parameters"], "An object with `timeout`, which has no effect here")
+    },
     "keypoint-matching": {"threshold": Parameter(Number(), "Score below which no match is reported", 0.0)},
     "video-classification": {
         "num_frames": Parameter(whole(1, 10_000), "Frames that the model looks at; default its own number"),

@@ -1,6 +1,5 @@
 """Forms made of other forms: pairs, lists, objects with named parts, chats."""
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -113,14 +112,26 @@ class Questions(Json):
     def read(self, value: Any, path: str) -> Any:
         value = super().read(value, path)
         if isinstance(value, str):
-            with contextlib.suppress(ValueError, RecursionError):  # else upstream says what is wrong
-                value = json.loads(value)
-        if not isinstance(value, dict) or not value.get("assets"):
+            value = self._parsed(value, path)
+        if not value.get("assets"):
             return value
         assets = value["assets"]
         if not isinstance(assets, dict):
             raise InvalidInputError(f"`{path}.assets` must be an object of images.", f"{path}.assets")
         return {**value, "assets": {name: _asset(one, f"{path}.assets.{name}") for name, one in assets.items()}}
+
+    @staticmethod
+    def _parsed(text: str, path: str) -> dict[str, Any]:
+        """The object that ``text`` is the JSON of; whatever else it is, upstream would read on its own."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise InvalidInputError(
+                f'`{path}` must be an object with "state" and "questions", or the JSON of one.', path
+            )
+        return value
 
 
 def _asset(value: Any, path: str) -> Any:

@@ -1,7 +1,8 @@
 """The parameters of embeddings, which are this server's own; see ``docs/embeddings.md``."""
 
+from deployments.tasks.nested import NESTED
 from deployments.tasks.parameter import Parameter
-from deployments.tasks.values import Choice, Flag, Object, String, whole
+from deployments.tasks.values import Choice, Flag, String, whole
 
 _POOLINGS = ("auto", "mean", "cls", "max", "last", "mean_sqrt_len_tokens", "weightedmean")
 
@@ -12,7 +13,7 @@ _SHARED = {
     "truncation_direction": Parameter(Choice(("left", "right")), "Where it is cut; default as the tokenizer does it"),
     "prompt_name": Parameter(String(), "Name of one of the model's own prompts, which goes before the text"),
     "prompt": Parameter(String(), "What goes before the text"),
-    "tokenize_kwargs": Parameter(Object(), "Arguments of the tokenizer"),
+    "tokenize_kwargs": Parameter(NESTED["tokenize_kwargs"], "Arguments of the tokenizer"),
 }
 
 VECTORS: dict[str, Parameter] = {

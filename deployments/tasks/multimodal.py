@@ -1,7 +1,8 @@
 """Rows of the tasks that join images or other media with text."""
 
+from deployments.tasks.boxes import WordBoxes
 from deployments.tasks.compound import Chat, Fields, ListOf
-from deployments.tasks.forms import Any_, Labels, MediaOf, Text
+from deployments.tasks.forms import Labels, MediaOf, Text
 from deployments.tasks.spec import TaskSpec, names
 
 _IMAGE = MediaOf("image")
@@ -33,7 +34,7 @@ ROWS = (
     ),
     TaskSpec(
         "document-question-answering",
-        Fields({"image": _IMAGE, "question": Text()}, {"word_boxes": Any_()}),
+        Fields({"image": _IMAGE, "question": Text()}, {"word_boxes": WordBoxes()}),
         names(
             "padding doc_stride max_question_len lang tesseract_config max_answer_len max_seq_len top_k "
             "handle_impossible_answer timeout"

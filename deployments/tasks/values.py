@@ -5,6 +5,7 @@ array or a tensor, and reaches the pipeline as it is.
 """
 
 import enum
+import string
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,25 +89,40 @@ def whole(least: int = -_MOST, most: int = _MOST) -> Number:
 
 @dataclass(frozen=True)
 class String(Form):
-    """Any string; with ``containing``, one with that in it; with ``most``, one of so many characters at most."""
+    """Any string; with ``most``, one of so many characters at most."""
 
-    containing: str = ""
     most: int | None = None
 
     @property
     def says(self) -> str:  # type: ignore[override]
-        within = f" of at most {self.most} characters" * (self.most is not None)
-        return f"a string{within}" + (f" with {self.containing!r} in it" if self.containing else "")
+        return "a string" + f" of at most {self.most} characters" * (self.most is not None)
 
     def read(self, value: Any, path: str) -> Any:
-        if isinstance(value, str) and self.containing in value and (self.most is None or len(value) <= self.most):
+        if isinstance(value, str) and (self.most is None or len(value) <= self.most):
             return value
         raise self._refuse(value, path)
 
     def schema(self) -> Schema:
-        pattern = "".join(f"\\{letter}" for letter in self.containing)
-        length = {} if self.most is None else {"maxLength": self.most}
-        return {"type": "string", **({"pattern": pattern} if pattern else {}), **length}
+        return {"type": "string", **({} if self.most is None else {"maxLength": self.most})}
+
+
+@dataclass(frozen=True)
+class Template(Form):
+    """A sentence with one gap, ``{}``: a gap that says how it is filled could ask for any number of characters."""
+
+    says = "a string with one '{}' in it and no other brace, unless it is doubled"
+
+    def read(self, value: Any, path: str) -> Any:
+        try:
+            parts = list(string.Formatter().parse(value)) if isinstance(value, str) else []
+        except ValueError:
+            parts = []
+        if [part[1:] for part in parts if part[1] is not None] == [("", "", None)]:
+            return value
+        raise self._refuse(value, path)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": r"^([^{}]|\{\{|\}\})*\{\}([^{}]|\{\{|\}\})*$"}
 
 
 @dataclass(frozen=True)
@@ -188,8 +204,9 @@ class OneOf(Form):
         for form in self.forms:
             try:
                 return form.read(value, path)
-            except InvalidInputError:
-                continue
+            except InvalidInputError as error:
+                if isinstance(value, dict) and error.field != path:  # it is of this form, and a part of it is wrong
+                    raise
         raise self._refuse(value, path)
 
     def schema(self) -> Schema:

@@ -1,9 +1,11 @@
 """Files that are small and would become large, or that lead elsewhere: refused before memory or time is spent."""
 
 import base64
+import dataclasses
 import http.server
 import io
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -14,12 +16,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deployments.codec import from_json
+from deployments.codec import from_json, to_json
 from deployments.config import MediaLimits
-from deployments.errors import InvalidInputError, PayloadTooLargeError, RequestError
+from deployments.errors import InvalidInputError, MalformedRequestError, PayloadTooLargeError, RequestError
 from deployments.images import FORMATS
+from deployments.keys import value_key
 from deployments.media import MediaDecoder
 from deployments.payload import Media
+from deployments.tasks.forms import MediaOf
 from tests import bombs
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +40,7 @@ _MEASURE = """
 import json, os, resource, sys
 from deployments.config import MediaLimits
 from deployments.errors import RequestError
+from deployments.keys import value_key
 from deployments.media import MediaDecoder
 from deployments.payload import Media
 
@@ -134,6 +139,40 @@ def test_sounds_and_films_of_one_input_have_limits_together() -> None:
                 decoder.decode(parts[2])
     finally:
         decoder.close()
+
+
+# --- scans of a JPEG ---
+
+
+def test_a_jpeg_may_have_the_scans_that_programs_write_and_more() -> None:
+    assert decode(bombs.scans(100, 100, 14), "image", max_image_pixels=10_000).size == (100, 100)
+    with pytest.raises(PayloadTooLargeError, match="so many scans that decoding it goes over more than 240000 pixels"):
+        decode(bombs.scans(100, 100, 15), "image", max_image_pixels=10_000)
+    assert decode(bombs.scans(50, 50, 80), "image", max_image_pixels=10_000).size == (50, 50)
+
+
+def test_what_stands_behind_a_jpeg_or_beside_its_pixels_is_not_counted() -> None:
+    """A film behind a phone's picture, a preview in its EXIF block."""
+    one, scan = bombs.scans(100, 100, 0), b"\xff\xda\0\x08\1\1\0\1\x3f\0"
+    note = b"\xff\xee" + (2 + 100 * len(scan)).to_bytes(2, "big") + scan * 100
+    for data in (one + scan * 100, one[:2] + note + one[2:]):
+        assert decode(data, "image", max_image_pixels=10_000).size == (100, 100)
+
+
+def test_markers_without_end_are_refused() -> None:
+    one = bombs.scans(8, 8, 0)
+    with pytest.raises(PayloadTooLargeError):
+        decode(one[:-2] + b"\xff\xfe\0\2" * 70_000 + one[-2:], "image")
+
+
+def test_a_tiff_of_jpegs_is_counted_part_by_part() -> None:
+    real = bombs.saved(Image.new("RGB", (300, 300)), "TIFF", compression="jpeg")
+    assert decode(real, "image", max_image_pixels=90_000).size == (300, 300)
+    data = bombs.saved(Image.new("L", (100, 100)), "JPEG")
+    assert decode(bombs.jpeg_in_tiff(100, 100, 1, data), "image", max_image_pixels=10_000).size == (100, 100)
+    for parts, claims in ((1, 0), (1, 9 * len(data)), (5, len(data))):
+        with pytest.raises(PayloadTooLargeError):
+            decode(bombs.jpeg_in_tiff(100, 100, parts, data, claims), "image")
 
 
 # --- headers that lie ---
@@ -261,20 +300,43 @@ def typed(data: bytes) -> dict[str, Any]:
 
 def test_images_in_a_typed_body_have_a_limit_together() -> None:
     value = [typed(bombs.png(100, 100, depth=8, mode=0))] * 5
-    assert len(from_json(value, 50_000)) == 5
+    read = from_json(value, 50_000)
+    assert [(media.mode, media.data == bombs.png(100, 100, depth=8, mode=0)) for media in read] == [("1", True)] * 5
     with pytest.raises(PayloadTooLargeError, match="49999 pixels"):
         from_json(value, 49_999)
 
 
-def test_an_image_over_the_limit_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_in_a_body_is_decoded_before_it_is_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(Image.Image, "copy", decoded)
     monkeypatch.setattr(Image.Image, "convert", decoded)
-    value = {
-        "$type": "tuple",
-        "items": [{"$type": "dict", "items": [["a", typed(bombs.png(9000, 9000, depth=1, mode=0))]]}],
-    }
+    monkeypatch.setattr(Image.Image, "load", decoded)
+    image = typed(bombs.png(9000, 9000, depth=1, mode=0))
+    value = {"$type": "tuple", "items": [{"$type": "dict", "items": [["a", image]]}]}
     with pytest.raises(PayloadTooLargeError):
         from_json(value, 2**26)
+    assert from_json(value, 2**27)[0]["a"].mode == "1"
+    for mode in ("no such mode", None, 3):
+        with pytest.raises(MalformedRequestError):
+            from_json({**image, "mode": mode}, 2**27)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_an_image_in_a_body_is_with_its_model_what_it_was(mode: str) -> None:
+    image = Image.new(mode, (5, 4), 1 if mode in ("1", "I;16") else None)
+    sent = from_json(json.loads(json.dumps(to_json(image))), 2**26)
+    sent = pickle.loads(pickle.dumps(MediaOf("image").read(sent, "inputs.image"), 5))
+    read = MediaDecoder(None, MediaLimits()).decode(sent)
+    assert (read.mode, read.size, read.tobytes()) == (image.mode, image.size, image.tobytes())
+    assert type(read) is Image.Image
+    assert value_key(sent) != value_key(dataclasses.replace(sent, mode="RGBX")) if isinstance(sent, Media) else True
+
+
+def test_a_damaged_image_in_a_body_is_the_callers_fault() -> None:
+    sent = from_json(typed(bombs.png(9, 9, mode=0)[:45]), 2**26)
+    with pytest.raises(InvalidInputError, match="not an image that can be decoded"):
+        MediaDecoder(None, MediaLimits()).decode(sent)
+    with pytest.raises(InvalidInputError):
+        MediaDecoder(None, MediaLimits()).decode(Media(bombs.jpeg(8, 8), "image", mode="RGB"))

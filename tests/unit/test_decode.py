@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
 from hypothesis import given, settings
@@ -25,8 +26,9 @@ from deployments.payload import Media
 from deployments.tasks import TASKS
 from deployments.tasks.compound import Pair
 from deployments.tasks.forms import LocalMedia, RemoteMedia
-from graph.decode import Call, read_body, read_call
+from graph.decode import Call, read_body, read_call, read_model
 from graph.json_body import parse_json
+from graph.stream import wants_stream
 
 
 def png(mode: str = "RGB") -> bytes:
@@ -474,3 +476,17 @@ def test_generation_settings_must_be_an_object() -> None:
     root = {"inputs": "x", "parameters": {"generate_parameters": 5}}
     with pytest.raises(InvalidParameterError, match="generate_parameters"):
         read_call(TASKS["summarization"], root, 10)
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), np.zeros(1), [], {}, 1, 0.0, "true", b"a", ("a",)])
+def test_a_flag_or_a_name_of_another_type_is_the_callers_fault(value: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="`stream` must be true or false"):
+        wants_stream({"stream": value})
+    if not isinstance(value, str):
+        with pytest.raises(InvalidInputError, match="`model` must be a string"):
+            read_model({"model": value})
+
+
+def test_a_flag_and_a_name_are_read() -> None:
+    assert [wants_stream({"stream": value}) for value in (True, False, None)] == [True, False, False]
+    assert [read_model(root) for root in ({"model": "a"}, {"model": None}, {})] == ["a", None, None]

@@ -258,3 +258,65 @@ def test_images_of_questions_are_never_opened_by_the_pipeline(as_text: bool) -> 
     for bad in ({"one": 3}, {"one": {"data_base64": None}}, {"one": {}}, ["a"]):
         with pytest.raises(InvalidInputError, match="assets"):
             TASKS["decision"].inputs.read({**asked, "assets": bad}, "inputs")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([{"state": "s", "questions": {}, "assets": {"IMG": "/etc/passwd"}}]),
+        json.dumps(json.dumps({"state": "s", "questions": {}, "assets": {"IMG": "/etc/passwd"}})),
+        "not JSON",
+        "3",
+        "null",
+        "{",
+        "[" * 100_000,
+    ],
+)
+def test_the_json_of_a_decision_is_an_object_or_refused(text: str) -> None:
+    """Upstream takes a list, and JSON in JSON, and would open what their assets name."""
+    with pytest.raises(InvalidInputError, match='must be an object with "state" and "questions", or the JSON of one'):
+        TASKS["decision"].inputs.read(text, "inputs")
+
+
+BOX = [0, 1000, 0, 1000]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [["a", BOX], ("b", (1, 2, 3, 4))],
+        (("a", np.array([1, 2, 3, 4])), ["", [np.int64(0), 0, 0, 0]]),
+        [],
+    ],
+)
+def test_boxes_of_words_pass_as_they_are(value: Any) -> None:
+    form = TASKS["document-question-answering"].inputs
+    asked = {"image": IMAGE.read(B64, "x"), "question": "?", "word_boxes": value}
+    assert form.read(asked, "inputs")["word_boxes"] is value
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ["a", [0, 0, 0, 5000]],
+        ["a", [0, 0, 0, -1]],
+        ["a", [9, 0, 8, 0]],  # a model subtracts them, and looks up the width
+        ["a", [0, 9, 0, 8]],
+        ["a", [0, 0, 0, None]],
+        ["a", [0, 0, 0, 0.5]],
+        ["a", [0, 0, 0, True]],
+        ["a", [0, 0, 0]],
+        ["a", np.zeros((4, 4), int)],
+        ["a", None],
+        [None, BOX],
+        ["a"],
+        "ab",
+        None,
+    ],
+)
+def test_a_box_that_no_table_has_is_refused(pair: Any) -> None:
+    form = TASKS["document-question-answering"].inputs
+    asked = {"image": IMAGE.read(B64, "x"), "question": "?", "word_boxes": [["a", BOX], pair]}
+    with pytest.raises(InvalidInputError, match=r"word_boxes\[1\]` must be a list of \[word, \[left, top") as caught:
+        form.read(asked, "inputs")
+    assert caught.value.field == "inputs.word_boxes[1]"

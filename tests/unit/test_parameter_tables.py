@@ -1,6 +1,7 @@
 """The tables of parameters: complete, and of the types that transformers itself takes and refuses."""
 
 import inspect
+import re
 from typing import Any
 
 import jsonschema
@@ -15,8 +16,9 @@ from deployments.tasks import TASKS
 from deployments.tasks.arguments import COMMON, OWN, parameters_of
 from deployments.tasks.forms import Any_, Form
 from deployments.tasks.generation import GENERATION, SPEECH
+from deployments.tasks.nested import Group, Numbers
 from deployments.tasks.parameter import Parameter
-from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, whole
+from deployments.tasks.values import Choice, Flag, Items, Null, Number, Object, OneOf, String, Template, whole
 from tests.unit.test_tasks import _pipeline_class
 
 ROWS = [(task, name) for task in sorted(TASKS) for name in parameters_of(TASKS[task])]
@@ -92,9 +94,13 @@ def _plain_values(form: Form) -> list[Any]:
         return [*form.values]
     if isinstance(form, Null):
         return [None]
+    if isinstance(form, Group):
+        return [{}, {name: _plain_values(part)[0] for name, part in form.forms.items() if isinstance(part, Numbers)}]
     kinds: dict[type[Form], list[Any]] = {
+        Numbers: [1, [0.5, True], {"height": 3}],
         Flag: [True, False],
-        String: [f"a{getattr(form, 'containing', '')}"],
+        String: ["a"],
+        Template: ["a{}", "{{{}}} b"],
         Object: [{}, {"a": 1}],
         Any_: [1, "a", None],
     }
@@ -152,6 +158,21 @@ def test_a_value_that_the_parameter_has_not_is_refused_with_what_it_must_be(
         merge_parameters(spec, accepted_names(spec), {"candidate_labels": ["a"]}, given)
     assert says in caught.value.message
     assert caught.value.field == f"parameters.{next(iter(given))}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{}}{:9999999}", "{}{:9999999}", "{:>99999}", "{!r}", "{0}", "{a.b}", "{} {}", "{{}}", "{", "}{}", "{} {", "", 3],
+)
+@pytest.mark.parametrize(
+    "task", ["zero-shot-classification", "zero-shot-image-classification", "zero-shot-audio-classification"]
+)
+def test_a_template_has_one_plain_gap(task: str, template: Any) -> None:
+    form = parameters_of(TASKS[task])["hypothesis_template"]
+    assert not jsonschema.Draft202012Validator(form.schema()).is_valid(template)
+    given = {"candidate_labels": ["a"], "hypothesis_template": template}
+    with pytest.raises(InvalidParameterError, match=re.escape("one '{}' in it")):
+        merge_parameters(TASKS[task], accepted_names(TASKS[task]), {}, given)
 
 
 def test_a_wrong_value_inside_generate_kwargs_is_named() -> None:

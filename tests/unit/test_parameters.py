@@ -167,3 +167,10 @@ def test_similarity_takes_no_form_of_vectors() -> None:
             _merge("sentence-similarity", given)
     with pytest.raises(InvalidParameterError, match='be "auto" or "mean"'):
         _merge("sentence-similarity", {"pooling": "none"})
+
+
+@pytest.mark.parametrize("key", [1, None, 2.5, (1, 2), b"x", True])
+def test_a_key_that_is_no_name_is_the_callers_fault(key: Any) -> None:
+    for task, name in (("text-to-audio", "forward_params"), ("image-text-to-text", "generate_kwargs")):
+        with pytest.raises(InvalidParameterError, match="is unknown to"):
+            _merge(task, {name: {key: 1}})
