@@ -7,6 +7,7 @@ beside these batches, in turns (`deployments.stepwise.turns`).
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -30,7 +31,8 @@ logger = logging.getLogger("pipeline_graph.engine")
 
 # prepared and waiting, in budgets of a batch: enough to choose neighbours from, and a bound on memory
 _AHEAD = 4
-_BESIDE_LIST_S = 0.1
+# that a batch may take beside a list: while single requests come, and while none has come for as long as the last says
+_BESIDE_LIST_S, _LIST_ALONE_S, _SINGLES_S = 0.1, 0.5, 10.0
 _STREAMED_S = 1.0
 _PATIENCES = 2  # that one batch may take: all who waited for it are gone by then
 
@@ -61,6 +63,7 @@ class Engine:
         self._ready = Ready()
         self._changed = threading.Condition()
         self._stopping = False
+        self._single_s = -math.inf  # when the last single request came
         self._watch = Watch()
         self._delivery = Delivery(finisher, observer, deliver, self._watch)
         self.patience_s: Callable[[], float | None] = lambda: None  # seconds that callers wait at most, where known
@@ -72,6 +75,8 @@ class Engine:
 
     def submit(self, work: Work) -> None:
         """Take ``work``; its outcome comes through ``deliver``, unless it is abandoned before."""
+        if not work.bulk:
+            self._single_s = time.perf_counter()
         self._arrived.put((work.order, work))
 
     @property
@@ -229,7 +234,9 @@ class Engine:
             # beside a long list, batches are short, so that single requests wait for a short one only; and for a
             # caller who reads along, so that there is something to read
             streamed = _STREAMED_S if any(chunk.work.emit is not None for chunk in ready) else None
-            seconds = _BESIDE_LIST_S if any(chunk.work.bulk for chunk in ready) else streamed
+            singles = time.perf_counter() - self._single_s < _SINGLES_S
+            listed = _BESIDE_LIST_S if singles else _LIST_ALONE_S
+            seconds = listed if any(chunk.work.bulk for chunk in ready) else streamed
             return cut(ready, self._forwarder.limits(self.limits, seconds))
         except BaseException:
             logger.exception("the planner failed; the oldest chunk runs alone")

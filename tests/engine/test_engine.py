@@ -452,8 +452,15 @@ def test_stage_times_add_up(serve_pipe: Any) -> None:
     assert (done.batch_size, done.padding_waste) == (1, 0.0)
 
 
-def test_batches_beside_a_list_are_short(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that take 10 ms each, by a clock of their own: a tenth of a second of them, not the 64 that would fit."""
+@pytest.mark.parametrize(("singles_s", "rows"), [(1000.0, range(2, 25)), (0.0, range(25, 64))])
+def test_batches_beside_a_list_are_short(
+    singles_s: float, rows: range, serve_pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that take 10 ms each, by a clock of their own: a tenth of a second of them, not the 64 that would fit.
+
+    Half a second of them where the last single request came long ago.
+    """
+    monkeypatch.setattr("deployments.engine._SINGLES_S", singles_s)
     now = [0.0]
     monkeypatch.setattr("deployments.forward.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -467,4 +474,4 @@ def test_batches_beside_a_list_are_short(serve_pipe: Any, monkeypatch: pytest.Mo
     served.ask(*_works(*(f"x{index:02d}" for index in range(8))))  # learns how fast the model is
     served.noted.batches.clear()
     _flood(served, _works(*(f"l{index:02d}" for index in range(64)), bulk=True))
-    assert 2 <= max(served.noted.batches) <= 24
+    assert max(served.noted.batches) in rows
