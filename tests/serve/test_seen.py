@@ -30,6 +30,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 SERIES = (*deployments.metrics.SERIES, *deployments.group_metrics.SERIES, *graph.metrics.SERIES)
 NEVER_HERE = {"ray_pipeline_graph_batch_cost_ceiling"}  # only once memory ran out
 SHARED = ("seen-one", "seen-two")
+ANSWERS = {
+    ("/models/{name}", "seen-echo", "200", "visitor"),
+    ("/models/{name}", "seen-echo", "500", "visitor"),
+    ("/models/{name}", "none", "404", "visitor"),
+    ("none", "none", "404", "visitor"),
+    ("/models", "none", "200", "seldom"),
+    ("none", "none", "429", "none"),
+}
 SECRET = "the-words-of-a-caller"
 KEY = "key of visitor"
 
@@ -137,8 +145,15 @@ def whole(text: str) -> dict[str, bool]:
         "tokens of write": tokens(text).get("seen-write", 0) >= 10,
         "memory of write": write.memory_bytes is not None,
         "waiting of echo": echo.waiting is not None,
+        "answers of the router": answers(text) >= ANSWERS,
         "forwards of the group": all(of_group(text, "forward_seconds_count").get(name, 0) >= 2 for name in SHARED),
     }
+
+
+def answers(text: str) -> set[tuple[str, ...]]:
+    """Route, model, status and key of the requests that the router counted."""
+    found = samples(text, "ray_pipeline_graph_requests_total")
+    return {tuple(labels[name] for name in ("route", "model", "status", "key")) for labels, _ in found}
 
 
 def of_group(text: str, name: str) -> dict[str, float]:
@@ -176,18 +191,7 @@ def test_the_queries_of_the_dashboard_name_what_is_exported(scraped: str) -> Non
 
 
 def test_requests_are_told_apart_by_route_model_status_and_key(scraped: str) -> None:
-    found = {
-        (labels["route"], labels["model"], labels["status"], labels["key"])
-        for labels, _ in samples(scraped, "ray_pipeline_graph_requests_total")
-    }
-    assert found >= {
-        ("/models/{name}", "seen-echo", "200", "visitor"),
-        ("/models/{name}", "seen-echo", "500", "visitor"),
-        ("/models/{name}", "none", "404", "visitor"),
-        ("none", "none", "404", "visitor"),
-        ("/models", "none", "200", "seldom"),
-        ("none", "none", "429", "none"),
-    }
+    assert answers(scraped) >= ANSWERS
     limited = {labels["key"]: count for labels, count in samples(scraped, "ray_pipeline_graph_rate_limited_total")}
     assert limited["seldom"] == 1
 
