@@ -26,6 +26,7 @@ from deployments.metrics import Metrics
 from deployments.parameters import merge_parameters
 from deployments.payload import StageTimes, TaskRequest, TaskResult, Usage
 from deployments.process import join_logs, set_threads
+from deployments.room import Room
 from deployments.run import PipelineRunner
 from deployments.several import each
 from deployments.share import Sharing
@@ -43,12 +44,15 @@ class ModelReplica:
         config: the model's configuration as JSON; name and task are set.
         media: bounds on decoded media, as JSON.
         gate: where other models may be built in this process.
+        room: for decoded media, where other models of this process share it.
 
     Raises:
         ModelLoadError: the model cannot be loaded or cannot answer the task's example.
     """
 
-    def __init__(self, config: dict[str, Any], media: dict[str, Any], gate: Gate | None = None) -> None:
+    def __init__(
+        self, config: dict[str, Any], media: dict[str, Any], gate: Gate | None = None, room: Room | None = None
+    ) -> None:
         join_logs()
         self._config = ModelConfig.model_validate(config)
         set_threads(self._config.resources.num_cpus)
@@ -59,10 +63,10 @@ class ModelReplica:
         self._load_s, self.memory_bytes = loaded.seconds, loaded.memory_bytes
         self._metrics = Metrics(str(self._config.name))
         self._metrics.loaded(loaded.seconds, loaded.weight_bytes)
-        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
+        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics, room)
         self._defaults = dict(self._config.parameters)
         self._format = ChatFormat(self._runner.pipe)
-        self._threads = Threads()
+        self._threads = Threads(self._runner.room)
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
         self._runner.use_batch(self._config.batch)
