@@ -5,7 +5,7 @@ No Ray, no torch. Every limit is checked before the pixels or samples are decode
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import av
@@ -16,6 +16,7 @@ from PIL import Image
 from deployments.av_files import HIGHEST_RATE, check_film, read_sound, resample, too_long
 from deployments.config import MediaLimits
 from deployments.errors import InvalidInputError, PayloadTooLargeError
+from deployments.frames import check_frame_bytes, frame_bytes
 from deployments.images import check_size, read_image
 from deployments.payload import Media
 from deployments.room import Room
@@ -31,9 +32,16 @@ class MediaDecoder:
         sampling_rate: of the model's feature extractor (Hz), or None when the model takes no sound.
         limits: refuses larger media with `PayloadTooLargeError`.
         room: is told what the decoded media take, until `close`.
+        parameters: of the call, which may ask for frames of a film.
     """
 
-    def __init__(self, sampling_rate: int | None, limits: MediaLimits, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        sampling_rate: int | None,
+        limits: MediaLimits,
+        room: Room | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         self._sampling_rate = sampling_rate
         self._limits = limits
         self._room = room
@@ -42,6 +50,7 @@ class MediaDecoder:
         self._closed = False
         self._lock = threading.Lock()  # whoever leaves closes it while a thread may be decoding
         self._pixels = self._audio_s = self._video_s = 0.0
+        self._parameters, self._frame_bytes = parameters or {}, 0
 
     def close(self) -> None:
         """Remove the film files and give back the room, also of what is being decoded now."""
@@ -131,9 +140,12 @@ class MediaDecoder:
 
     def _video(self, media: Media) -> str:
         """Path of a temporary file: the video pipelines sample their frames from a file themselves."""
-        self._video_s += check_film(media.data, self._limits, media.field)
+        film = check_film(media.data, self._limits, media.field)
+        self._video_s += film.seconds
         if self._video_s > self._limits.max_total_video_s:
             raise _too_long_together("films", self._limits.max_total_video_s, media.field)
+        self._frame_bytes += frame_bytes(film, self._parameters)
+        check_frame_bytes(self._frame_bytes, media.field)
         file = tempfile.NamedTemporaryFile(suffix=".video")  # noqa: SIM115 - closed, and so removed, in close()
         file.write(media.data)
         file.flush()

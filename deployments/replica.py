@@ -117,7 +117,7 @@ class ModelReplica:
         async def compute() -> Done:
             nonlocal decode_s
             grammar = await self._compile(parameters)
-            decoder, started = self._runner.decoder(), time.perf_counter()
+            decoder, started = self._runner.decoder(parameters), time.perf_counter()
             try:
                 inputs = await self._threads.decode(decoder, asked, request.bulk)
                 decode_s = time.perf_counter() - started
@@ -166,7 +166,7 @@ class ModelReplica:
         parameters = merge_parameters(runner.spec, runner.accepted, self._defaults, request.parameters)
         asked, parameters, reader = await self._chat(request, parameters)
         grammar = await self._compile(parameters)
-        decoder = runner.decoder()
+        decoder = runner.decoder(parameters)
         try:
             decoded = await self._threads.decode(decoder, asked, request.bulk)
             work = Work(decoded, parameters, request.request_id, request.bulk, grammar=grammar)

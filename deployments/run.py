@@ -103,9 +103,9 @@ class PipelineRunner:
                 return int(rate)
         return None
 
-    def decoder(self) -> MediaDecoder:
-        """A decoder for one request; close it after the run."""
-        return MediaDecoder(self.sampling_rate, self._limits, self.room)
+    def decoder(self, parameters: dict[str, Any] | None = None) -> MediaDecoder:
+        """A decoder for one request with these parameters; close it after the run."""
+        return MediaDecoder(self.sampling_rate, self._limits, self.room, parameters)
 
     def batch_limits(self, batch: BatchConfig) -> Limits:
         """``batch`` in the task's unit."""

@@ -61,6 +61,22 @@ def test_requests_that_wait_for_the_model_are_not_all_decoded(runs: Any, shut: P
     runs(main())
 
 
+def test_decoder_knows_what_the_call_asks_for(runs: Any, shut: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """How many frames of a film are taken stands in the parameters."""
+    given: list[Any] = []
+
+    async def main() -> None:
+        _open(shut)
+        replica = _fake(shut, Counted(IMAGE_BYTES))
+        decoder = replica._runner.decoder
+        monkeypatch.setattr(replica._runner, "decoder", lambda asked: given.append(asked) or decoder(asked))
+        await replica(TaskRequest(PNG, {"sleep_s": 0.0}))
+        await replica.close()
+
+    runs(main())
+    assert given == [{"sleep_s": 0.0}]
+
+
 def test_who_leaves_and_what_fails_give_their_room_back(runs: Any, shut: Path) -> None:  # noqa: F811
     async def main() -> None:
         room = Counted(IMAGE_BYTES)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from deployments.av_files import Film
 from deployments.config import MediaLimits
 from deployments.errors import InvalidInputError
 from deployments.line import Line
@@ -105,7 +106,7 @@ def test_what_fails_half_way_is_given_back() -> None:
 
 def test_what_is_decoded_for_one_who_left_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("deployments.media.check_film", lambda *_: 1.0)
+    monkeypatch.setattr("deployments.media.check_film", lambda *_: Film(1.0, 1, 1))
     room = Counted(2**31)
     decoder = _decoder(room)
     decoder.close()  # as a thread goes on decoding
