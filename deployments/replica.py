@@ -66,7 +66,6 @@ class ModelReplica:
         self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics, room)
         self._defaults = dict(self._config.parameters)
         self._format = ChatFormat(self._runner.pipe)
-        self._threads = Threads(self._runner.room)
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
         self._runner.use_batch(self._config.batch)
@@ -77,6 +76,7 @@ class ModelReplica:
             gate.hold_stages(self._runner.stages, turns)
         self._engine = Engine(self._runner.stages, limits, self._metrics, inbox.deliver, turns)
         self._batcher = Batcher(self._engine, inbox)
+        self._threads = Threads(self._runner.room)  # last: a shared room would keep those of a failed start
 
     async def close(self) -> None:
         """Let go of the model and of the threads; nobody may wait for an answer any more."""
