@@ -1,15 +1,20 @@
-"""A replica takes room for what it decodes and gives it back, however a request ends. No Ray, no model."""
+"""A replica takes room for what it decodes and gives it back, however a request ends; so does a job."""
 
 import asyncio
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from deployments.config import ModelConfig
 from deployments.errors import InvalidInputError
 from deployments.gate import Gate
 from deployments.payload import Media, TaskRequest
 from deployments.replica import ModelReplica
+from deployments.room import Room
+from graph.jobs.predict import LocalPredictor
 from tests.unit.test_batch import _replica, runs  # noqa: F401 - fixtures
 from tests.unit.test_room import PNG, Counted
 
@@ -95,3 +100,25 @@ def test_who_leaves_and_what_fails_give_their_room_back(runs: Any, shut: Path) -
         await replica.close()
 
     runs(main())
+
+
+def test_files_of_a_job_wait_for_room_too() -> None:
+    predictor = LocalPredictor(ModelConfig(name="m", task="fake", warm_up=False), {})
+    room = predictor._runner.room = Room(1)
+    room.take(1)
+    rows: Any = SimpleNamespace(named=frozenset(), input=lambda _: [PNG], parameters=lambda _: {})
+    found: list[Any] = []
+
+    def answer() -> None:
+        found.extend(predictor.submit(rows, 2, {})())
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    assert found == []
+    room.give_back(1)
+    thread.join(60)
+    assert [len(one["echo"]) for one in found] == [1, 1]
+    assert not room.full
+    predictor.close()
