@@ -6,6 +6,7 @@ no containers here. Lengths are counted, as a header may say anything.
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -24,6 +25,21 @@ _SOUND_FORMATS = "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,amr,wv,mov,matroska,asf,a
 _FILM_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,m4v,h264,hevc,mpegvideo"
 # what PyAV raises on bytes that somebody made up
 _UNREADABLE = (av.error.FFmpegError, ValueError, IndexError, ArithmeticError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is known of a film before a frame is decoded.
+
+    Args:
+        seconds: how long it is.
+        frames: how many it has.
+        pixels: of one frame, as the file says.
+    """
+
+    seconds: float
+    frames: int
+    pixels: int
 
 
 def read_sound(data: bytes, rate: int, limits: MediaLimits, field: str) -> npt.NDArray[np.float32]:
@@ -46,8 +62,8 @@ def read_sound(data: bytes, rate: int, limits: MediaLimits, field: str) -> npt.N
     return samples
 
 
-def check_film(data: bytes, limits: MediaLimits, field: str) -> float:
-    """Seconds of a film; its frames are counted, and none is decoded.
+def check_film(data: bytes, limits: MediaLimits, field: str) -> Film:
+    """Measure a film; its frames are counted, and none is decoded.
 
     Raises:
         InvalidInputError: it is no film.
@@ -73,7 +89,7 @@ def check_film(data: bytes, limits: MediaLimits, field: str) -> float:
             "in all its frames: send fewer or smaller ones.",
             field,
         )
-    return seconds
+    return Film(seconds, frames, pixels)
 
 
 def _open(data: bytes, formats: str) -> Any:

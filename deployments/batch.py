@@ -47,7 +47,7 @@ class Batcher:
             future = await self._edge(work)
             done: Done = await future
         except asyncio.CancelledError:
-            work.abandoned = True
+            work.leave()
             raise
         return done
 

@@ -5,9 +5,11 @@ while an input was read or prepared is the caller's to mend; what was raised whi
 an input longer than the model can take.
 """
 
+import re
 import traceback
 from typing import Any
 
+import av
 from jinja2 import TemplateError
 
 from deployments.errors import (
@@ -20,7 +22,11 @@ from deployments.errors import (
 
 _MODULE_CALL = "_call_impl"  # torch.nn.Module.__call__
 _PANIC = "PanicException"  # of Rust, no `Exception` and of no module: tokenizers refuse a wrong `stride` with it
+_ENCODES = re.compile(r"_?(?:batch_)?encode\w*")  # functions of transformers that call a tokenizer
 _CALLER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, TemplateError)
+# of this machine: the file of a film, a module, a place in memory
+_PATH = re.compile(r"(?<![\w./-])/(?:[\w.+~@-]+/)+[\w.+~@-]*")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _INSTALL = {
     "pytesseract": "pip install pytesseract, and the program tesseract (Debian: apt-get install tesseract-ocr); "
     "or send `word_boxes` with the input",
@@ -54,10 +60,17 @@ def explain(error: BaseException, tokens: int | None = None, most_tokens: int | 
             "parameter `truncation` where the task has it.",
             "inputs",
         )
-    frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-    if type(error).__name__ == _PANIC and _MODULE_CALL not in frames:
+    trace = traceback.extract_tb(error.__traceback__)
+    frames = {frame.name for frame in trace}
+    if _of_tokenizer(error, trace) and _MODULE_CALL not in frames:
         return InvalidInputError(
             f"The tokenizer cannot take this input with these parameters: {_first_line(error)}", "inputs"
+        )
+    # what the system refuses (no such file, no memory) is no fault of a film
+    system = isinstance(error, OSError | MemoryError)
+    if isinstance(error, av.error.FFmpegError) and not system and _MODULE_CALL not in frames:
+        return InvalidInputError(
+            "`inputs` cannot be decoded: the file is damaged, or coded in an unusual way.", "inputs"
         )
     caller = isinstance(error, _CALLER_ERRORS) or type(error).__name__ == "PipelineException"
     if caller and _MODULE_CALL not in frames:  # the model itself was not running
@@ -83,6 +96,15 @@ def _missing_package(error: BaseException) -> str | None:
     return next((name for name in _INSTALL if name in text), None)
 
 
+def _of_tokenizer(error: BaseException, trace: traceback.StackSummary) -> bool:
+    """Whether a tokenizer refused a text; fast ones raise a bare `Exception` where they cannot cut it."""
+    if type(error).__name__ == _PANIC:
+        return True
+    return type(error) is Exception and bool(trace) and _ENCODES.fullmatch(trace[-1].name) is not None
+
+
 def _first_line(error: BaseException) -> str:
+    """What ``error`` says, without what it tells of this machine."""
     lines: list[Any] = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:500]
+    line = (lines[0] if lines else type(error).__name__)[:500]
+    return _ADDRESS.sub("", _PATH.sub("(a file)", line))

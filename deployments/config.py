@@ -42,6 +42,8 @@ class MediaLimits(StrictModel):
         max_frame_pixels: pixels of one frame of a film (default 8847360: 4096 x 2160).
         max_video_frames: frames of one film (default 36000: 600 s at 60 frames a second).
         max_video_pixels: pixels of all frames of one film (default 40000000000: 600 s of full HD at 30 a second).
+        max_held_bytes: memory for decoded media of all requests that a replica has not answered yet (default
+            2147483648: 2 GiB); while it is used up, no more is decoded.
     """
 
     max_image_pixels: int = Field(default=64_000_000, ge=1, le=2**28)
@@ -54,6 +56,7 @@ class MediaLimits(StrictModel):
     max_frame_pixels: int = Field(default=4096 * 2160, ge=1)
     max_video_frames: int = Field(default=36_000, ge=1)
     max_video_pixels: int = Field(default=40_000_000_000, ge=1)
+    max_held_bytes: int = Field(default=2**31, ge=1)
 
 
 class BatchConfig(StrictModel):

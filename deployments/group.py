@@ -18,7 +18,7 @@ from ray import serve
 from ray.serve._private.common import RequestRoutingInfo
 from ray.serve.context import _get_global_client
 
-from deployments.config import ModelConfig
+from deployments.config import MediaLimits, ModelConfig
 from deployments.errors import PipelineGraphError, UnknownModelError
 from deployments.events import Event
 from deployments.gate import Gate, guard
@@ -30,6 +30,7 @@ from deployments.model_ref import ModelReferenceError
 from deployments.payload import TaskRequest, TaskResult
 from deployments.process import join_logs
 from deployments.replica import ModelReplica
+from deployments.room import Room
 from deployments.saved import saved_bytes
 from deployments.several import each
 from deployments.shelf import Shelf
@@ -49,6 +50,7 @@ class SharedReplica:
         join_logs()
         self._name, self._media = name, media
         self._gate = Gate()
+        self._room = Room(MediaLimits.model_validate(media).max_held_bytes)
         guard(self._gate)
         self._models: dict[str, ModelConfig] = {}
         self._shelf = Shelf(self._load, self._expect, self._tell, self._went)
@@ -70,7 +72,8 @@ class SharedReplica:
 
     async def _load(self, name: str) -> ModelReplica:
         config = self._models[name]
-        held = await asyncio.to_thread(ModelReplica, config.model_dump(mode="json"), self._media, self._gate)
+        model = config.model_dump(mode="json")
+        held = await asyncio.to_thread(ModelReplica, model, self._media, self._gate, self._room)
         now = self._models.get(name, config)
         if now.live_config() != config.live_config():  # it changed meanwhile
             held.reconfigure(now.live_config())

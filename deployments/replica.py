@@ -26,6 +26,7 @@ from deployments.metrics import Metrics
 from deployments.parameters import merge_parameters
 from deployments.payload import StageTimes, TaskRequest, TaskResult, Usage
 from deployments.process import join_logs, set_threads
+from deployments.room import Room
 from deployments.run import PipelineRunner
 from deployments.several import each
 from deployments.share import Sharing
@@ -43,12 +44,15 @@ class ModelReplica:
         config: the model's configuration as JSON; name and task are set.
         media: bounds on decoded media, as JSON.
         gate: where other models may be built in this process.
+        room: for decoded media, where other models of this process share it.
 
     Raises:
         ModelLoadError: the model cannot be loaded or cannot answer the task's example.
     """
 
-    def __init__(self, config: dict[str, Any], media: dict[str, Any], gate: Gate | None = None) -> None:
+    def __init__(
+        self, config: dict[str, Any], media: dict[str, Any], gate: Gate | None = None, room: Room | None = None
+    ) -> None:
         join_logs()
         self._config = ModelConfig.model_validate(config)
         set_threads(self._config.resources.num_cpus)
@@ -59,10 +63,9 @@ class ModelReplica:
         self._load_s, self.memory_bytes = loaded.seconds, loaded.memory_bytes
         self._metrics = Metrics(str(self._config.name))
         self._metrics.loaded(loaded.seconds, loaded.weight_bytes)
-        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics)
+        self._runner = PipelineRunner(self._config, loaded, MediaLimits.model_validate(media), self._metrics, room)
         self._defaults = dict(self._config.parameters)
         self._format = ChatFormat(self._runner.pipe)
-        self._threads = Threads()
         if self._config.warm_up:
             warm_up(self._runner, self._defaults)
         self._runner.use_batch(self._config.batch)
@@ -73,6 +76,7 @@ class ModelReplica:
             gate.hold_stages(self._runner.stages, turns)
         self._engine = Engine(self._runner.stages, limits, self._metrics, inbox.deliver, turns)
         self._batcher = Batcher(self._engine, inbox)
+        self._threads = Threads(self._runner.room)  # last: a shared room would keep those of a failed start
 
     async def close(self) -> None:
         """Let go of the model and of the threads; nobody may wait for an answer any more."""
@@ -113,7 +117,7 @@ class ModelReplica:
         async def compute() -> Done:
             nonlocal decode_s
             grammar = await self._compile(parameters)
-            decoder, started = self._runner.decoder(), time.perf_counter()
+            decoder, started = self._runner.decoder(parameters), time.perf_counter()
             try:
                 inputs = await self._threads.decode(decoder, asked, request.bulk)
                 decode_s = time.perf_counter() - started
@@ -162,7 +166,7 @@ class ModelReplica:
         parameters = merge_parameters(runner.spec, runner.accepted, self._defaults, request.parameters)
         asked, parameters, reader = await self._chat(request, parameters)
         grammar = await self._compile(parameters)
-        decoder = runner.decoder()
+        decoder = runner.decoder(parameters)
         try:
             decoded = await self._threads.decode(decoder, asked, request.bulk)
             work = Work(decoded, parameters, request.request_id, request.bulk, grammar=grammar)

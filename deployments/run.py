@@ -18,6 +18,7 @@ from deployments.parameters import accepted_names
 from deployments.plan import Limits
 from deployments.prepare import Preparer
 from deployments.ranks import Leader
+from deployments.room import Room
 from deployments.stepwise.turns import Turns
 from deployments.tasks import TASKS, TaskSpec, row_for
 from deployments.tasks.spec import BatchMode
@@ -34,16 +35,23 @@ class PipelineRunner:
         loaded: its pipeline.
         limits: bounds on decoded media.
         observer: is told of every batch.
+        room: for decoded media, where it is shared with other models.
     """
 
     def __init__(
-        self, config: ModelConfig, loaded: Loaded, limits: MediaLimits, observer: Observer | None = None
+        self,
+        config: ModelConfig,
+        loaded: Loaded,
+        limits: MediaLimits,
+        observer: Observer | None = None,
+        room: Room | None = None,
     ) -> None:
         self.config = config
         self.spec = TASKS[config.canonical_task]
         self.pipe = loaded.pipe
         self.accepted = accepted_names(self.spec)
         self._limits = limits
+        self.room = room or Room(limits.max_held_bytes)
         self._observer = observer or Observer()
         self.forwarder = Forwarder(self.pipe, self.spec, self._observer)
         self.preparer = Preparer(self.pipe, self.spec, self.sampling_rate)
@@ -95,9 +103,9 @@ class PipelineRunner:
                 return int(rate)
         return None
 
-    def decoder(self) -> MediaDecoder:
-        """A decoder for one request; close it after the run."""
-        return MediaDecoder(self.sampling_rate, self._limits)
+    def decoder(self, parameters: dict[str, Any] | None = None) -> MediaDecoder:
+        """A decoder for one request with these parameters; close it after the run."""
+        return MediaDecoder(self.sampling_rate, self._limits, self.room, parameters)
 
     def batch_limits(self, batch: BatchConfig) -> Limits:
         """``batch`` in the task's unit."""

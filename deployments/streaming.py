@@ -46,5 +46,5 @@ async def stream(batcher: Batcher, work: Work, ended: Callable[[Done], None]) ->
         if isinstance(done.outcome, PipelineGraphError):
             raise done.outcome
     finally:
-        work.abandoned = True
+        work.leave()
         answer.cancel()

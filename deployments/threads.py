@@ -7,16 +7,21 @@ from typing import Any, TypeVar
 
 from deployments.keys import request_key
 from deployments.line import Line
-from deployments.media import MediaDecoder
+from deployments.media import MediaDecoder, plain
+from deployments.room import Room
 
 Result = TypeVar("Result")
 
 
 class Threads:
-    """Threads for each, so that no text waits behind a film, and nobody behind a grammar; used on one event loop."""
+    """Threads for each, so that no text waits behind a film, and nobody behind a grammar; used on one event loop.
 
-    def __init__(self) -> None:
-        self._decoding = Line(2, "decode")
+    Args:
+        room: for decoded media; while it is full, none is decoded.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._decoding = Line(2, "decode", room)
         self._reading = ThreadPoolExecutor(2, thread_name_prefix="read")
         self._compiling = ThreadPoolExecutor(1, thread_name_prefix="grammar")
 
@@ -41,5 +46,5 @@ class Threads:
         return await asyncio.get_running_loop().run_in_executor(self._compiling, function, *args)
 
     async def decode(self, decoder: MediaDecoder, inputs: Any, bulk: bool) -> Any:
-        """``inputs`` with its media decoded, those of single requests before those of lists; plain text at once."""
-        return inputs if isinstance(inputs, str) else await self._decoding.run(bulk, decoder.decode, inputs)
+        """``inputs`` with its media decoded, those of single requests before those of lists; what has none, at once."""
+        return inputs if plain(inputs) else await self._decoding.run(bulk, decoder.decode, inputs)

@@ -137,6 +137,16 @@ class Work:
         """That of a part which waits since then."""
         return since_s + BULK_HANDICAP_S * self.bulk, self.number
 
+    def leave(self) -> None:
+        """Nobody waits for it any more; its media go now, as its turn may be long in coming.
+
+        A stage that is at it may find them gone, and whatever it makes of that is delivered to nobody.
+        """
+        self.abandoned = True
+        self.inputs = None
+        for call in self.calls:
+            call.inputs = None
+
     def done(self, outcome: Outcome) -> Done:
         """The outcome with this work's figures."""
         spent = time.perf_counter() - self.arrived_s

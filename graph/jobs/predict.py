@@ -94,7 +94,10 @@ class LocalPredictor:
         decoder = self._runner.decoder()
         try:
             item = rows.input(row) if item is None else item
-            inputs = item if isinstance(item, str) else decoder.decode(item)
+            if not isinstance(item, str):
+                self._runner.room.wait()
+                item = decoder.decode(item)
+            inputs = item
             parameters = self._parameters(inputs, rows.parameters(row))
         except Exception as error:
             decoder.close()

@@ -1,10 +1,14 @@
 """Whose fault an exception is: the caller's while inputs are read and prepared, ours while the model runs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from deployments.blame import explain, explain_parameters
 from deployments.errors import (
@@ -54,6 +58,75 @@ def test_panic_of_a_tokenizer_is_the_callers_outside_of_the_model() -> None:
     assert "The tokenizer cannot take this input" in found.message
     assert "`max_len=81`" in found.message
     assert type(explain(_caught(lambda: Model(panic("secret"))()))) is InferenceError
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Of words, one token each."""
+    inner = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="?")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"truncation": "only_second"}, "Second sequence not provided"),
+        ({"truncation": "only_first", "text_pair": "a a a a"}, "too short to respect"),
+    ],
+)
+def test_text_that_a_tokenizer_cannot_cut_is_the_callers(
+    parameters: dict[str, Any], says: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    error = _caught(lambda: tokenizer("a a a", max_length=2, **parameters))
+    assert type(error) is Exception, "tokenizers has an error of its own for it now"
+    found = explain(error)
+    assert type(found) is InvalidInputError
+    assert "The tokenizer cannot take this input" in found.message
+    assert says in found.message
+
+    class Reading(torch.nn.Module):
+        def forward(self) -> None:
+            tokenizer("a a a", max_length=2, **parameters)
+
+    assert type(explain(_caught(lambda: Reading()()))) is InferenceError
+
+
+def test_bare_exception_of_something_else_is_ours() -> None:
+    assert type(explain(_caught(lambda: _raise(Exception("secret"))))) is InferenceError
+
+
+def test_film_that_cannot_be_decoded_is_the_callers_and_shows_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "film.video"
+    path.write_bytes(bytes(4096))
+    error = _caught(lambda: av.open(str(path)))
+    assert isinstance(error, av.error.InvalidDataError)
+    assert path.name in str(error)
+    found = explain(error)
+    assert type(found) is InvalidInputError
+    assert found.field == "inputs"
+    assert "cannot be decoded" in found.message
+    assert path.name not in found.message
+
+
+def test_film_whose_file_is_gone_is_ours(tmp_path: Path) -> None:
+    error = _caught(lambda: av.open(str(tmp_path / "gone.video")))
+    assert isinstance(error, av.error.FFmpegError)
+    assert type(explain(error)) is InferenceError
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("cannot open '/tmp/tmpab1_c.video': 2", "cannot open '(a file)': 2"),
+        ("in /opt/venv/lib/python3.11/x.py, line 3", "in (a file), line 3"),
+        ("got <PIL.Image.Image image mode=L at 0x7F00ab12cd>", "got <PIL.Image.Image image mode=L>"),
+        ("use https://host.org/a/b, and/or 1/2 of image/png", "use https://host.org/a/b, and/or 1/2 of image/png"),
+    ],
+)
+def test_sentence_tells_nothing_of_this_machine(said: str, told: str) -> None:
+    assert explain(_caught(lambda: _raise(ValueError(said)))).message.endswith(f": {told}")
+    assert explain_parameters(ValueError(said)).message.endswith(f": {told}")
 
 
 CALLERS = [ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, PipelineException]

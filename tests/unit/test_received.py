@@ -46,8 +46,8 @@ def test_a_body_is_its_pieces() -> None:
 
 
 def test_a_body_that_never_ends_is_given_up() -> None:
-    with pytest.raises(SlowBodyError, match="Of the body, 2 bytes came in 0 s"):
-        read(pieces(b"a", b"b"), body_timeout_s=0.05)
+    with pytest.raises(SlowBodyError, match=r"Of the body, 2 bytes came in \d+ s"):
+        read(pieces(b"ab"), body_timeout_s=0.05)
 
 
 def test_a_body_that_never_begins_is_given_up() -> None:
