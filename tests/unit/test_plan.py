@@ -113,7 +113,7 @@ def test_no_other_division_takes_less_time(sizes: list[int], per_forward: float,
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.integers(1, 40), st.integers(0, 300), st.integers(2, 12), st.integers(1, 1000), st.floats(0, 0.9))
+@given(st.integers(1, 40), st.integers(1, 300), st.integers(2, 12), st.integers(1, 1000), st.floats(0, 0.9))
 def test_equal_sizes_are_divided_as_nearly_equal_ones(
     count: int, size: int, max_items: int, most: int, share: float
 ) -> None:
