@@ -53,6 +53,10 @@ class Detokenizer:
             if sure == before:
                 del self._ids[self._told : end]
                 return ""
+            if sure == now and not self._decode(self._ids[end:]):
+                # of these nothing comes, and half a character before them may still be completed
+                del self._ids[end:]
+                return ""
             if sure.startswith(before) and now.startswith(sure):
                 self._begin, self._told = self._told, end
                 return sure[len(before) :]
