@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from cluster.applications import BUILDER, configured, own_applications, read_file
+from cluster.applications import configured, own_applications, read_file
 from cluster.options import with_gpus
 from deployments.config import ModelConfig
 
@@ -83,11 +83,10 @@ def for_cluster(content: dict[str, Any]) -> dict[str, Any]:
     content = copy.deepcopy(content)
     content.setdefault("logging_config", {"encoding": "JSON"})
     content["http_options"] = {**(content.get("http_options") or {}), "host": "0.0.0.0", "port": 8000}
-    for application in content["applications"]:
-        if application.get("import_path") == BUILDER:
-            access = application["args"].setdefault("access", {})
-            if not (access.get("open") or access.get("keys") or access.get("keys_file")):
-                access["keys_file"] = KEYS_FILE
+    for _, application in own_applications(content):
+        access = application["args"].setdefault("access", {})
+        if not (access.get("open") or access.get("keys") or access.get("keys_file")):
+            access["keys_file"] = KEYS_FILE
     return content
 
 

@@ -77,7 +77,7 @@ def _tell(content: dict[str, Any], config: Path, rest: Sequence[str]) -> None:
     """
     http = content["http_options"]
     host, port = str(http["host"]), http.get("port", 8000)
-    ours = list(_ours(content["applications"]))
+    ours = list(_ours(content))
     _refuse_open([found for _, found in ours], host)
     prefix = ours[0][0].rstrip("/") if ours else ""
     models = [model for _, found in ours for model in found.models]
@@ -112,9 +112,9 @@ def _serve_run(arguments: list[str]) -> int:
     return 0
 
 
-def _ours(applications: list[dict[str, Any]]) -> Iterator[tuple[str, GraphConfig]]:
+def _ours(content: dict[str, Any]) -> Iterator[tuple[str, GraphConfig]]:
     """Each of the applications that are ours: where it is, and its configuration."""
-    for _, application in own_applications({"applications": applications}):
+    for _, application in own_applications(content):
         yield str(application.get("route_prefix") or "/"), configured(application)
 
 

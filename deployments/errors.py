@@ -126,3 +126,7 @@ class DeadlineExceededError(PipelineGraphError):
 
 class InferenceError(PipelineGraphError):
     """Raised when the model fails on a valid input; the log has the cause under the request id."""
+
+
+MODEL_FAILED = "The model failed on this request; the server's log has the cause under this request id."
+"""What a caller is told of anything unforeseen in a replica."""

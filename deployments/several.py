@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from deployments.errors import InferenceError, OverloadedError, PipelineGraphError
+from deployments.errors import MODEL_FAILED, InferenceError, OverloadedError, PipelineGraphError
 from deployments.payload import TaskRequest, TaskResult
 
 logger = logging.getLogger("ray.serve")
@@ -30,4 +30,4 @@ async def _outcome(answer: Answer, request: TaskRequest) -> TaskResult | Pipelin
         return error
     except Exception:
         logger.exception("request %s failed", request.request_id)
-        return InferenceError("The model failed on this request; the server's log has the cause under this request id.")
+        return InferenceError(MODEL_FAILED)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import InferenceError, OverloadedError, PipelineGraphError, ReplicaLostError
+from deployments.errors import MODEL_FAILED, InferenceError, OverloadedError, PipelineGraphError, ReplicaLostError
 
 logger = logging.getLogger("ray.serve")
 
@@ -32,4 +32,4 @@ def _translate(error: RayTaskError, name: str, request_id: str) -> PipelineGraph
     if isinstance(cause, PipelineGraphError):
         return cause
     logger.error("request %s failed in %s", request_id, name, exc_info=error)
-    return InferenceError("The model failed on this request; the server's log has the cause under this request id.")
+    return InferenceError(MODEL_FAILED)

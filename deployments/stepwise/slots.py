@@ -17,8 +17,8 @@ from transformers.cache_utils import Cache, DummyLayer, DynamicCache, DynamicLay
 from deployments.device_map import input_device
 from deployments.stepwise.prefixes import States
 
-_ROUND = 64
-_LEAST_ROWS = 4
+ROUND, LEAST_ROWS = 64, 4
+"""Buffers grow to a multiple of so many columns, and to so many rows at least."""
 
 
 class _Geometry:
@@ -182,9 +182,9 @@ class SlotCache(Cache):  # type: ignore[misc]
             return
         start, end = at.start, at.end
         if rows > at.rows:
-            at.rows = max(rows, _LEAST_ROWS, min(2 * at.rows, 2 * rows))
-        room = max(right, min(ahead, max(left, 2 * _ROUND)))
-        at.columns = -(-(left + room) // _ROUND) * _ROUND
+            at.rows = max(rows, LEAST_ROWS, min(2 * at.rows, 2 * rows))
+        room = max(right, min(ahead, max(left, 2 * ROUND)))
+        at.columns = -(-(left + room) // ROUND) * ROUND
         for layer in self._slots():
             layer.moved(self.count, start, end, left)
         shift = left - end

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-_ROUND = 64
-_LEAST_ROWS = 4
+from deployments.stepwise.slots import LEAST_ROWS, ROUND
 
 
 class SourceSlots(Cache):  # type: ignore[misc]
@@ -67,8 +66,8 @@ class SourceSlots(Cache):  # type: ignore[misc]
         held = self._buffers[0][0].shape
         if rows <= held[0] and columns <= held[2]:
             return
-        more = max(held[0], _LEAST_ROWS) if rows <= held[0] else max(_LEAST_ROWS, 2 * held[0])
-        wide = max(held[2], -(-columns // _ROUND) * _ROUND)
+        more = max(held[0], LEAST_ROWS) if rows <= held[0] else max(LEAST_ROWS, 2 * held[0])
+        wide = max(held[2], -(-columns // ROUND) * ROUND)
         count = len(self.lengths)
         for mine in self._buffers:
             for index, old in enumerate(mine):
