@@ -11,8 +11,9 @@ from deployments.events import Step
 from deployments.stepwise import choose, slots, source, stepper
 from deployments.work import Work
 from tests.engine.causal import causal_pipeline
+from tests.engine.company import answer_alone
 from tests.engine.seq2seq import seq2seq_pipeline
-from tests.engine.test_stepwise import _flood, _local
+from tests.engine.test_stepwise import _flood
 
 _MODELS = {"llama": (causal_pipeline, "text-generation"), "t5": (seq2seq_pipeline, "text2text-generation")}
 _PLACES: dict[str, tuple[Any, str]] = {
@@ -67,7 +68,7 @@ def test_memory_that_runs_out_midway_changes_no_answer(
     make, task = _MODELS[model]
     pipe = make(model)
     wanted = [(text, {"do_sample": False, **parameters}) for text, parameters in _WORKS]
-    expected = [_local(pipe, text, parameters) for text, parameters in wanted]
+    expected = [answer_alone(pipe, text, parameters) for text, parameters in wanted]
     failing = Failing(place, monkeypatch)
     total = 0
     for point in range(_POINTS + 1):
@@ -93,7 +94,7 @@ def test_streams_tell_each_token_once(place: str, serve_pipe: Any, monkeypatch: 
         steps = [event for event in events if isinstance(event, Step)]
         assert [step.index for step in steps] == list(range(1, 41))
         assert text + "".join(step.token.text for step in steps) == outcomes[0][0]["generated_text"]
-        assert outcomes[0] == _local(pipe, text, parameters)
+        assert outcomes[0] == answer_alone(pipe, text, parameters)
 
 
 def test_prompts_that_were_kept_stay_right(serve_pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +107,9 @@ def test_prompts_that_were_kept_stay_right(serve_pipe: Any, monkeypatch: pytest.
     failing.next(12)
     answers = _flood(served, [Work(text, dict(parameters)) for text in texts])
     assert len(served.turns._stepper.prefixes)
-    assert answers == [_local(pipe, text, parameters) for text in texts]
+    assert answers == [answer_alone(pipe, text, parameters) for text in texts]
     assert served.ask(*[Work(answer[0]["generated_text"], dict(parameters)) for answer in answers]) == [
-        _local(pipe, answer[0]["generated_text"], parameters) for answer in answers
+        answer_alone(pipe, answer[0]["generated_text"], parameters) for answer in answers
     ]
 
 
@@ -130,5 +131,5 @@ def test_requests_are_halved_until_the_one_at_fault_is_alone(serve_pipe: Any) ->
     texts = ["The dog", "Once upon a time", "x"] * 5 + ["1234567"]
     outcomes = _flood(served, [Work(text, dict(parameters)) for text in texts])
     assert type(outcomes.pop()) is InferenceError
-    assert outcomes == [_local(pipe, text, parameters) for text in texts[:-1]]
+    assert outcomes == [answer_alone(pipe, text, parameters) for text in texts[:-1]]
     assert sizes.total() < 6 * 12  # one after the other would take 16 x 11

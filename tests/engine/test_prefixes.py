@@ -8,8 +8,9 @@ import torch
 from deployments.stepwise.prefixes import BLOCK
 from deployments.work import Work
 from tests.engine.causal import STEPPED, causal_pipeline
+from tests.engine.company import answer_alone
 from tests.engine.scarce import Scarce
-from tests.engine.test_stepwise import GREEDY, _flood, _local
+from tests.engine.test_stepwise import GREEDY, _flood
 
 SYSTEM = "You are a helpful assistant that answers in one sentence. "
 ENDS = ("Who are you?", "Why is the sky blue, and why is it not green at noon?", "a")
@@ -32,10 +33,10 @@ def test_answers_are_those_of_the_pipeline(name: str, serve_pipe: Any, monkeypat
     served = serve_pipe(pipe, "text-generation", check=True)
     skipped = reused(served, monkeypatch)
     (first,) = served.ask(Work(SYSTEM + ENDS[0], dict(GREEDY)))
-    assert first == _local(pipe, SYSTEM + ENDS[0], GREEDY)
+    assert first == answer_alone(pipe, SYSTEM + ENDS[0], GREEDY)
     prompts = [SYSTEM + end for end in ENDS] + ["Another text that begins in its own way", "The"]
     assert _flood(served, [Work(prompt, dict(GREEDY)) for prompt in prompts]) == [
-        _local(pipe, prompt, GREEDY) for prompt in prompts
+        answer_alone(pipe, prompt, GREEDY) for prompt in prompts
     ]
     assert sum(skipped) > 0
 
@@ -51,7 +52,7 @@ def test_a_chat_that_goes_on_runs_what_is_new_of_it(serve_pipe: Any, monkeypatch
     follow = whole + " And why?"
     assert pipe.tokenizer(follow)["input_ids"][: tokens(pipe, SYSTEM)] == pipe.tokenizer(SYSTEM)["input_ids"]
     (outcome,) = served.ask(Work(follow, dict(GREEDY)))
-    assert outcome == _local(pipe, follow, GREEDY)
+    assert outcome == answer_alone(pipe, follow, GREEDY)
     assert skipped[1] >= tokens(pipe, SYSTEM) // BLOCK * BLOCK  # and of the answer, what is cut into the same tokens
 
 
@@ -61,7 +62,7 @@ def test_the_same_prompt_again_runs_its_last_block_alone(serve_pipe: Any, monkey
     skipped = reused(served, monkeypatch)
     prompt = SYSTEM * 3
     outcomes = [served.ask(Work(prompt, dict(GREEDY)))[0] for _ in range(2)]
-    assert outcomes == [_local(pipe, prompt, GREEDY)] * 2
+    assert outcomes == [answer_alone(pipe, prompt, GREEDY)] * 2
     assert skipped == [0, (tokens(pipe, prompt) - 1) // BLOCK * BLOCK]
 
 
@@ -99,7 +100,7 @@ def test_memory_that_runs_out_ends_the_keeping_before_it_ends_a_request(
     monkeypatch.setattr(served.turns._stepper, "step", scarce)
     prompts = [SYSTEM + end for end in ENDS]
     outcomes = _flood(served, [Work(prompt, dict(GREEDY)) for prompt in prompts])
-    assert outcomes == [_local(pipe, prompt, GREEDY) for prompt in prompts]
+    assert outcomes == [answer_alone(pipe, prompt, GREEDY) for prompt in prompts]
     assert not len(prefixes)
     assert served.turns.ceiling is None
 
@@ -110,4 +111,4 @@ def test_a_scarce_device_serves_everybody(serve_pipe: Any, monkeypatch: pytest.M
     served = serve_pipe(pipe, "text-generation")
     prompts = [SYSTEM + end for end in ENDS * 3]
     outcomes = _flood(served, [Work(prompt, dict(GREEDY)) for prompt in prompts])
-    assert outcomes == [_local(pipe, prompt, GREEDY) for prompt in prompts]
+    assert outcomes == [answer_alone(pipe, prompt, GREEDY) for prompt in prompts]

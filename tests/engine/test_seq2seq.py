@@ -1,7 +1,6 @@
 """Encoder-decoder models token by token: whoever comes and goes, each gets what the local pipeline gives alone."""
 
 import random
-import time
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from deployments.errors import InvalidParameterError
 from deployments.events import Started, Step
 from deployments.work import Work
+from tests.engine.company import answer_alone, each_gets_what_it_gets_alone
 from tests.engine.seq2seq import STEPPED, seq2seq_pipeline
 
 _TASK = "text2text-generation"
@@ -32,29 +32,14 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
 
 
-def _local(pipe: Any, text: str, parameters: dict[str, Any]) -> Any:
-    parameters = {name: value for name, value in parameters.items() if value is not None}
-    torch.manual_seed(parameters.pop("seed", 0))
-    return pipe(text, **parameters)
-
-
 @pytest.mark.parametrize("name", STEPPED)
 def test_thirty_two_who_come_at_different_times_get_what_they_get_alone(name: str, serve_pipe: Any) -> None:
     pipe, chance = seq2seq_pipeline(name), random.Random(name)
     calls = [(chance.choice(_TEXTS), {**GREEDY, **_SETTINGS[index % len(_SETTINGS)]}) for index in range(32)]
-    expected = [_local(pipe, text, parameters) for text, parameters in calls]
+    expected = [answer_alone(pipe, text, parameters) for text, parameters in calls]
     assert len({str(answer) for answer in expected}) > 16
     served = serve_pipe(pipe, _TASK, check=True, max_items=7)
-    assert served.runner.info()["batching"]["generation"] == "steps", served.runner.info()
-    works = [Work(text, dict(parameters)) for text, parameters in calls]
-    for work in works:
-        served.engine.submit(work)
-        time.sleep(chance.choice((0, 0, 0.01)))  # no condition: they come as callers do
-    for work, done, answer in zip(works, served.answers.of(works), expected, strict=True):
-        assert work.error is None, work.error
-        assert done.outcome == answer, work.parameters
-    assert max(served.noted.batches) > 1
-    assert served.engine.generating == 0
+    each_gets_what_it_gets_alone(served, calls, expected, chance)
     table = getattr(pipe.model.get_decoder(), "embed_positions", None)
     assert table is None or "forward" not in vars(table)  # another's only while a step runs
 
@@ -64,7 +49,7 @@ def test_model_that_steps_otherwise_generates_in_batches(serve_pipe: Any) -> Non
     served = serve_pipe(pipe, _TASK, check=True)
     assert served.runner.info()["batching"]["generation"] == "batches"
     works = [Work(text, dict(GREEDY)) for text in _TEXTS]
-    assert served.ask(*works) == [_local(pipe, text, GREEDY) for text in _TEXTS]
+    assert served.ask(*works) == [answer_alone(pipe, text, GREEDY) for text in _TEXTS]
 
 
 def test_details_and_usage(serve_pipe: Any) -> None:

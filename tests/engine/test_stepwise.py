@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections import Counter
 from typing import Any
 
@@ -13,6 +12,7 @@ from deployments.errors import InferenceError, InvalidInputError, InvalidParamet
 from deployments.events import Started, Step
 from deployments.work import Work
 from tests.engine.causal import STEPPED, causal_pipeline
+from tests.engine.company import answer_alone, each_gets_what_it_gets_alone
 from tests.engine.scarce import Scarce
 
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
@@ -42,28 +42,13 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _local(pipe: Any, prompt: Any, parameters: dict[str, Any]) -> Any:
-    parameters = {name: value for name, value in parameters.items() if value is not None}
-    torch.manual_seed(parameters.pop("seed", 0))
-    return pipe(prompt, **parameters)
-
-
 @pytest.mark.parametrize("name", STEPPED)
 def test_thirty_two_who_come_at_different_times_get_what_they_get_alone(name: str, serve_pipe: Any) -> None:
     pipe, chance = causal_pipeline(name), random.Random(name)
     calls = [(chance.choice(_PROMPTS), {**GREEDY, **_SETTINGS[index % len(_SETTINGS)]}) for index in range(32)]
-    expected = [_local(pipe, prompt, parameters) for prompt, parameters in calls]
+    expected = [answer_alone(pipe, prompt, parameters) for prompt, parameters in calls]
     served = serve_pipe(pipe, "text-generation", check=True, max_items=7)
-    assert served.runner.info()["batching"]["generation"] == "steps", served.runner.info()
-    works = [Work(prompt, dict(parameters)) for prompt, parameters in calls]
-    for work in works:
-        served.engine.submit(work)
-        time.sleep(chance.choice((0, 0, 0.01)))  # no condition: they come as callers do
-    for work, done, answer in zip(works, served.answers.of(works), expected, strict=True):
-        assert work.error is None, work.error
-        assert done.outcome == answer, work.parameters
-    assert max(served.noted.batches) > 1
-    assert served.engine.generating == 0
+    each_gets_what_it_gets_alone(served, calls, expected, chance)
 
 
 def _flood(served: Any, works: list[Work]) -> list[Any]:
@@ -83,7 +68,7 @@ def test_seed_gives_the_same_in_company(serve_pipe: Any) -> None:
     (alone,) = served.ask(Work("The dog", dict(wild)))
     others = [Work(f"{index} " * index, {**wild, "seed": index}) for index in range(1, 9)]
     outcomes = _flood(served, [*others[:4], Work("The dog", dict(wild)), *others[4:]])
-    assert outcomes[4] == alone == _local(pipe, "The dog", wild)
+    assert outcomes[4] == alone == answer_alone(pipe, "The dog", wild)
     (other,) = served.ask(Work("The dog", {**wild, "seed": 12}))
     assert other != alone
 
@@ -168,7 +153,7 @@ def test_truncate_keeps_the_end_of_the_prompt(serve_pipe: Any) -> None:
     kept = pipe.tokenizer.decode(pipe.tokenizer("The dog of the house")["input_ids"][-3:])
     asked = {**GREEDY, "return_full_text": False}
     served = serve_pipe(pipe, "text-generation")
-    assert served.ask(Work("The dog of the house", {**asked, "truncate": 3})) == [_local(pipe, kept, asked)]
+    assert served.ask(Work("The dog of the house", {**asked, "truncate": 3})) == [answer_alone(pipe, kept, asked)]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +213,7 @@ def test_text_without_choice_fails_alone(serve_pipe: Any) -> None:
     outcomes = _flood(served, [good[0], bad, good[1]])
     assert type(outcomes[1]) is InvalidParameterError
     assert "no token has a probability" in str(outcomes[1])
-    assert outcomes[::2] == [_local(pipe, work.inputs, GREEDY) for work in good]
+    assert outcomes[::2] == [answer_alone(pipe, work.inputs, GREEDY) for work in good]
 
 
 def test_caller_who_left_frees_the_row_at_the_next_step(serve_pipe: Any) -> None:
@@ -254,7 +239,7 @@ def test_caller_who_left_frees_the_row_at_the_next_step(serve_pipe: Any) -> None
     turns._stepper.step = counted
     gone.abandoned = True
     (answer,) = served.ask(Work("The dog", dict(GREEDY)))
-    assert answer == _local(pipe, "The dog", GREEDY)
+    assert answer == answer_alone(pipe, "The dog", GREEDY)
     assert sum(left and count > 1 for left, count in rows) <= 1
     assert served.engine.generating == 0
 
@@ -267,7 +252,7 @@ def test_out_of_memory_puts_the_newest_back_and_nobody_notices(
     served = serve_pipe(pipe, "text-generation")
     wild = {"max_new_tokens": 20, "do_sample": True, "temperature": 2.0}
     works = [Work("The dog", {**wild, "seed": index}) for index in range(8)]
-    assert _flood(served, works) == [_local(pipe, "The dog", {**wild, "seed": index}) for index in range(8)]
+    assert _flood(served, works) == [answer_alone(pipe, "The dog", {**wild, "seed": index}) for index in range(8)]
     assert served.noted.ceilings
     assert served.turns.ceiling == served.noted.ceilings[-1]
 
@@ -297,7 +282,7 @@ def test_step_that_fails_is_the_fault_of_one(serve_pipe: Any) -> None:
     prompts = ["Once upon a time", "1234567", "The"]
     assert len(pipe.tokenizer("1234567")["input_ids"]) == 7
     outcomes = _flood(served, [Work(prompt, dict(GREEDY)) for prompt in prompts])
-    assert [outcomes[0], outcomes[2]] == [_local(pipe, prompt, GREEDY) for prompt in prompts[::2]]
+    assert [outcomes[0], outcomes[2]] == [answer_alone(pipe, prompt, GREEDY) for prompt in prompts[::2]]
     assert type(outcomes[1]) is InferenceError
     assert "secret" not in str(outcomes[1])
 
@@ -307,8 +292,8 @@ def test_long_prompt_runs_in_pieces_beside_the_others(serve_pipe: Any) -> None:
     served = serve_pipe(pipe, "text-generation")
     served.turns._prompt_tokens = 16
     outcomes = _flood(served, [Work("The dog", {**GREEDY, "max_new_tokens": 30}), Work("a " * 150, dict(GREEDY))])
-    assert outcomes[1] == _local(pipe, "a " * 150, GREEDY)
-    assert outcomes[0] == _local(pipe, "The dog", {**GREEDY, "max_new_tokens": 30})
+    assert outcomes[1] == answer_alone(pipe, "a " * 150, GREEDY)
+    assert outcomes[0] == answer_alone(pipe, "The dog", {**GREEDY, "max_new_tokens": 30})
 
 
 def test_rows_stay_within_the_budget(serve_pipe: Any) -> None:
@@ -330,9 +315,9 @@ def test_streamed_pieces_are_the_text(prompt: Any, full: bool, serve_pipe: Any) 
     assert [step.index for step in steps] == list(range(1, 31))
     assert [step.finish is not None for step in steps] == [False] * 29 + [True]
     finish = steps[-1].finish
-    assert finish.output == _local(pipe, prompt, parameters)
+    assert finish.output == answer_alone(pipe, prompt, parameters)
     assert "".join(step.token.text for step in steps) == finish.text
-    assert finish.text == _local(pipe, prompt, {**parameters, "return_full_text": False})[0]["generated_text"]
+    assert finish.text == answer_alone(pipe, prompt, {**parameters, "return_full_text": False})[0]["generated_text"]
 
 
 def test_pieces_never_hold_half_a_character(serve_pipe: Any) -> None:
@@ -353,7 +338,7 @@ def test_model_with_a_state_of_its_own_generates_in_batches(serve_pipe: Any) -> 
     assert served.runner.info()["batching"]["generation"] == "batches"
     assert "cache" in served.runner.info()["batching"]["generation_reason"]
     plain, seeded = served.ask(Work("The dog", dict(GREEDY)), Work("The dog", {**GREEDY, "seed": 1}))
-    assert plain == _local(pipe, "The dog", GREEDY)
+    assert plain == answer_alone(pipe, "The dog", GREEDY)
     assert type(seeded) is InvalidParameterError
     assert "`parameters.seed`" in str(seeded)
 

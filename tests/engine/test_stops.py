@@ -13,7 +13,8 @@ from deployments.errors import InvalidParameterError
 from deployments.stepwise.stops import StopTexts, TokenTexts
 from deployments.work import Work
 from tests.engine.causal import causal_pipeline
-from tests.engine.test_stepwise import GREEDY, _local
+from tests.engine.company import answer_alone
+from tests.engine.test_stepwise import GREEDY
 from tests.tiny import tokenizers
 
 
@@ -73,13 +74,13 @@ def test_stop_does_not_begin_in_the_prompt(more: dict[str, Any], serve_pipe: Any
         Work("The dog", {**asked, "stop": [stop]}), Work("The dog", {**asked, "stop_sequence": [stop]})
     )
     assert own == [plain]
-    assert theirs == _local(pipe, "The dog", {**asked, "stop_sequence": [stop]})
+    assert theirs == answer_alone(pipe, "The dog", {**asked, "stop_sequence": [stop]})
     assert len(theirs[0]["generated_text"]) < len(text)
     inside = text[2:4]
     own, theirs = served.ask(
         Work("The dog", {**asked, "stop": [inside]}), Work("The dog", {**asked, "stop_sequence": [inside]})
     )
-    assert own == theirs == _local(pipe, "The dog", {**asked, "stop_sequence": [inside]})
+    assert own == theirs == answer_alone(pipe, "The dog", {**asked, "stop_sequence": [inside]})
 
 
 @pytest.mark.parametrize("name", ["stop", "stop_sequence", "stop_strings"])
@@ -94,7 +95,7 @@ def test_no_table_is_made_for_them(
     pipe = causal_pipeline("llama")
     served = serve_pipe(pipe, "text-generation")
     (answer,) = served.ask(Work("The dog", {**GREEDY, **more, name: [f"{index:02d}" * 128 for index in range(16)]}))
-    assert answer == _local(pipe, "The dog", {**GREEDY, **more})
+    assert answer == answer_alone(pipe, "The dog", {**GREEDY, **more})
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -122,4 +123,4 @@ def test_tokens_that_the_model_has_not_are_refused(
     assert type(bad) is InvalidParameterError
     assert bad.field == f"parameters.{name}"
     assert f"`parameters.{name}` has token {token}" in str(bad)
-    assert good == _local(pipe, "The dog", more)
+    assert good == answer_alone(pipe, "The dog", more)
