@@ -1,7 +1,6 @@
 """``/v1/completions`` with the real OpenAI client; the oracle is the local pipeline."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from openai import AsyncOpenAI, OpenAI
 
 from tests.serve.cluster import deploy
-from tests.serve.local import local_pipeline
 from tests.tiny import CASES, checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -34,17 +32,6 @@ def server(url: str, checkpoints: Path) -> str:
     ]
     deploy(url, {"models": models})
     return url
-
-
-@pytest.fixture(scope="module")
-def local(server: str, checkpoints: Path) -> Any:
-    return local_pipeline(LLAMA, checkpoints)
-
-
-@pytest.fixture(scope="module")
-def client(server: str) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
 
 
 def _text(local: Any, prompt: str, seed: int = 0, **parameters: Any) -> str:

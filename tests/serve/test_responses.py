@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +50,6 @@ def server(url: str, checkpoints: Path) -> str:
     models[-1] |= shared
     deploy(url, {"models": models, "limits": {"request_timeout_s": 120}})
     return url
-
-
-@pytest.fixture(scope="module")
-def local(server: str, checkpoints: Path) -> Any:
-    return local_pipeline(case_of("text-generation-llama"), checkpoints)
-
-
-@pytest.fixture(scope="module")
-def client(server: str) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
 
 
 def _text(local: Any, chat: Any = CHAT) -> str:

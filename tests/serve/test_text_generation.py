@@ -74,11 +74,6 @@ def server(url: str, checkpoints: Path) -> str:
     return url
 
 
-@pytest.fixture(scope="module")
-def local(server: str, checkpoints: Path) -> Any:
-    return local_pipeline(case_of("text-generation-llama"), checkpoints)
-
-
 @pytest.fixture
 def client(server: str) -> InferenceClient:
     return InferenceClient(model=f"{server}/models/write")
